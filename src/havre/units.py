@@ -1,0 +1,55 @@
+"""Sizes and durations: parse what people type, print what Docker prints."""
+
+from havre.errors import InvalidParameter
+
+_BINARY = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def parse_bytes(text: str) -> int:
+    """Return bytes of "512m", "1g", "64KiB"; units are binary as in Docker. Raises InvalidParameter."""
+    word = text.strip().lower()
+    digits = word.rstrip("bkmgtpi ")
+    unit = word[len(digits) :].strip().removesuffix("ib").removesuffix("b")
+    try:
+        return int(float(digits) * _BINARY[unit])
+    except (ValueError, KeyError, OverflowError):
+        raise InvalidParameter(f"invalid size: '{text}'", hint="a number with b, k, m or g behind it") from None
+
+
+def human_bytes(size: float) -> str:
+    """Return Docker's decimal size with 3 significant digits: 1.24MB, 0B."""
+    for unit in _DECIMAL[:-1]:
+        if size < 1000:
+            return f"{size:.3g}{unit}"
+        size /= 1000
+    return f"{size:.4g}{_DECIMAL[-1]}"
+
+
+def human_age(seconds: float) -> str:
+    """Return Docker's rough duration: "5 seconds", "About a minute", "3 weeks"."""
+    s = int(seconds)
+    if s < 60:
+        return _small(s)
+    minutes, hours = s // 60, round(seconds / 3600)
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    if hours < 24 * 7 * 2:
+        return f"{hours // 24} days"
+    if hours < 24 * 30 * 2:
+        return f"{hours // 24 // 7} weeks"
+    if hours < 24 * 365 * 2:
+        return f"{hours // 24 // 30} months"
+    return f"{hours // 24 // 365} years"
+
+
+def _small(seconds: int) -> str:
+    if seconds < 1:
+        return "Less than a second"
+    return "1 second" if seconds == 1 else f"{seconds} seconds"
