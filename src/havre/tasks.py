@@ -15,7 +15,9 @@ _disk: ThreadPoolExecutor | None = None
 _net: ThreadPoolExecutor | None = None
 
 
-def spawn(name: str, work: Coroutine[Any, Any, T], on_error: Callable[[str, BaseException], None]) -> asyncio.Task[T]:
+def spawn(
+    name: str, work: Coroutine[Any, Any, T], on_error: Callable[[str, BaseException], None]
+) -> asyncio.Task[T]:
     """Start a task that cannot be lost: it is referenced here, and an exception goes to `on_error(name, error)`."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     _running.add(task)

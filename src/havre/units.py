@@ -14,7 +14,9 @@ def parse_bytes(text: str) -> int:
     try:
         return int(float(digits) * _BINARY[unit])
     except (ValueError, KeyError, OverflowError):
-        raise InvalidParameter(f"invalid size: '{text}'", hint="a number with b, k, m or g behind it") from None
+        raise InvalidParameter(
+            f"invalid size: '{text}'", hint="a number with b, k, m or g behind it"
+        ) from None
 
 
 def human_bytes(size: float) -> str:

@@ -63,7 +63,9 @@ class ExecPlan(TypedDict):
     """One more process in a running container."""
 
     exec_id: str
-    process: dict[str, Any]  # OCI process object: args, env, cwd, user, terminal, capabilities, noNewPrivileges, rlimits...
+    process: dict[
+        str, Any
+    ]  # OCI process object: args, env, cwd, user, terminal, capabilities, noNewPrivileges, rlimits...
     user: str  # "uid[:gid]" or names to look up in the container's /etc/passwd, /etc/group; "" = process.user as it is
     privileged: bool
     open_stdin: bool
