@@ -49,6 +49,9 @@ class RunPlan(TypedDict):
     config: OciConfig  # root.path is only used when overlay is None; hooks are honoured
     overlay: Overlay | None
     veths: list[VethPlan]
+    user: str  # "uid[:gid]" or names to look up in the container's own /etc/passwd, /etc/group; "" = config.process.user
+    group_add: list[str]  # --group-add: names or gids, beside those of /etc/group
+    init: bool  # --init: a reaper of ours is pid 1
     join_netns: str  # path of a network namespace to join, also when config has no path; "" otherwise
     open_stdin: bool
     stdin_once: bool
@@ -66,7 +69,7 @@ class ExecPlan(TypedDict):
     process: dict[
         str, Any
     ]  # OCI process object: args, env, cwd, user, terminal, capabilities, noNewPrivileges, rlimits...
-    user: str  # "uid[:gid]" or names to look up in the container's /etc/passwd, /etc/group; "" = process.user as it is
+    user: str  # as in RunPlan; "" = process.user as it is
     privileged: bool
     open_stdin: bool
     tty_size: tuple[int, int]
