@@ -1,0 +1,14 @@
+"""Start the zygote with the log writer put in: runtime and logs are siblings and only meet here. Imported bare."""
+
+from typing import TYPE_CHECKING
+
+from havre.logs.jsonfile import open_log
+from havre.runtime import zygote
+
+if TYPE_CHECKING:
+    import socket
+
+
+def launch() -> "socket.socket":
+    """Fork the zygote; return the daemon's end of its socket."""
+    return zygote.launch(open_log)

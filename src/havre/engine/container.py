@@ -1,0 +1,105 @@
+"""A container: the record that is stored, and the live part that belongs to this daemon only."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from havre.runtime.link import Attached, Monitor
+from havre.spec.engine import ContainerConfig, EndpointSettings, HostConfig
+
+Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+
+
+class State(msgspec.Struct, omit_defaults=True):
+    """What changes while a container lives."""
+
+    status: Status = "created"
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_nanos: int = 0
+    finished_nanos: int = 0
+    stopped_by_user: bool = False  # `unless-stopped` and on-failure look at it
+    restart_count: int = 0
+
+
+class MountPoint(msgspec.Struct, omit_defaults=True):
+    """One resolved mount, as `docker inspect` shows it."""
+
+    type: str  # bind, tmpfs
+    source: str
+    destination: str
+    mode: str = ""
+    rw: bool = True
+    propagation: str = ""
+    options: dict[str, str] = {}
+    recursive: bool = True
+    create_source: bool = False
+
+
+class ContainerRecord(msgspec.Struct, omit_defaults=True):
+    """All of a container that survives the daemon. Kind "container" in the store."""
+
+    id: str
+    name: str  # without the leading slash
+    created_nanos: int
+    image: str  # what the caller wrote
+    image_id: str
+    manifest_digest: str
+    chain_id: str
+    platform: str
+    config: ContainerConfig
+    host_config: HostConfig
+    path: str
+    args: list[str]
+    endpoints: dict[str, EndpointSettings] = {}  # what the caller asked for, by network name
+    mounts: list[MountPoint] = []
+    state: State = msgspec.field(default_factory=State)
+    image_env: list[str] = []
+
+
+@dataclass(slots=True, eq=False)
+class Container:
+    """A record and what only this daemon knows about it."""
+
+    record: ContainerRecord
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by every verb that changes state
+    monitor: Monitor | None = None
+    attaching: list[Attached] = field(default_factory=list)  # clients that came before start
+    on_exit: list[asyncio.Future[int]] = field(default_factory=list)
+    on_remove: list[asyncio.Future[int]] = field(default_factory=list)
+    execs: list[str] = field(default_factory=list)
+    ended: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # set while nothing runs; log followers stop on it
+    restart_now: asyncio.Event = field(default_factory=asyncio.Event)  # cuts a restart pause short
+    restart_pause_s: float = 0.0
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    @property
+    def running(self) -> bool:
+        """Whether its processes exist (a paused container runs)."""
+        return self.record.state.status in ("running", "paused")
+
+    def attributes(self) -> dict[str, str]:
+        """Actor attributes of its events: image, name and the labels."""
+        return {**(self.record.config.labels or {}), "image": self.record.image, "name": self.record.name}
+
+
+def decode(doc: bytes) -> ContainerRecord:
+    """Return the stored record. Raises msgspec.ValidationError when it is not one."""
+    return msgspec.json.decode(doc, type=ContainerRecord)
+
+
+def encode(record: ContainerRecord) -> bytes:
+    return msgspec.json.encode(record)

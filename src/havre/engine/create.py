@@ -1,0 +1,142 @@
+"""POST /containers/create: check, resolve the image, prepare the layers, record. Nothing runs yet."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from havre import clock, ids
+from havre.engine import devices, mounts, names, validate
+from havre.engine import merge as merging
+from havre.engine.container import Container, ContainerRecord
+from havre.engine.ports import parse_requests
+from havre.engine.rooms import Rooms
+from havre.engine.settings import NETWORK_DEFAULT
+from havre.errors import InvalidParameter
+from havre.image.images import Images
+from havre.spec.endpoint import PortRequest
+from havre.spec.engine import ContainerConfig, ContainerCreate, EndpointSettings, HostConfig
+from havre.spec.image import Image, Platform
+from havre.spec.platform import parse as parse_platform
+from havre.tasks import in_disk_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    id: str
+    warnings: list[str]
+
+
+async def create(rooms: Rooms, body: ContainerCreate, *, name: str = "", platform: str = "") -> Created:
+    """Make a container in state created.
+
+    Raises NoSuchImage (stock clients then pull), InvalidParameter, NotImplementedHere, Conflict when the name is taken.
+    """
+    host = body.host_config or HostConfig()
+    if not body.image:
+        raise InvalidParameter("no image specified", hint="docker create IMAGE")
+    wanted = names.check(name) if name else names.pick({one.record.name for one in rooms.containers})
+    rooms.containers.check_name(wanted)
+    image = await in_disk_thread(
+        _resolve, rooms.images, body.image, parse_platform(platform) if platform else None
+    )
+    config = merging.merge_config(body, image.config.get("config") or {})
+    warnings = validate.check(config, host, rooms.settings, rooms.host.cpus) + _platform_warning(
+        image, platform
+    )
+    record = _record(rooms, body, config, host, image, wanted)
+    _check_ports(record)
+    await in_disk_thread(_prepare, rooms, record)
+    try:
+        container = Container(record)
+        container.ended.set()
+        rooms.containers.add(container)
+    except BaseException:
+        await in_disk_thread(_undo, rooms, record)
+        raise
+    rooms.events.publish("container", "create", record.id, container.attributes())
+    return Created(record.id, warnings)
+
+
+def _resolve(images: Images, reference: str, platform: Platform | None) -> Image:
+    return images.resolve(reference, platform)
+
+
+def _platform_warning(image: Image, asked: str) -> list[str]:
+    from havre.spec.platform import host_platform
+
+    host = host_platform()
+    if asked or (image.platform.os, image.platform.architecture) == (host.os, host.architecture):
+        return []
+    return [
+        f"The requested image's platform ({image.platform}) does not match the detected host platform ({host}) "
+        "and no specific platform was requested"
+    ]
+
+
+def _record(
+    rooms: Rooms, body: ContainerCreate, config: ContainerConfig, host: HostConfig, image: Image, name: str
+) -> ContainerRecord:
+    key = ids.new_id()
+    if host.uts_mode == "host" or host.network_mode == "host":
+        config.hostname = config.hostname or rooms.host.hostname
+    config.hostname = config.hostname or ids.short(key)
+    host.network_mode = _network_mode(host)
+    command = [*(config.entrypoint or []), *(config.cmd or [])]
+    return ContainerRecord(
+        id=key,
+        name=name,
+        created_nanos=clock.now_nanos(),
+        image=body.image or "",
+        image_id=image.id,
+        manifest_digest=image.manifest_digest,
+        chain_id=image.chain_id,
+        platform=image.platform.os,
+        config=config,
+        host_config=host,
+        path=command[0],
+        args=command[1:],
+        endpoints=_endpoints(body, host.network_mode),
+        mounts=mounts.resolve(host),
+    )
+
+
+def _network_mode(host: HostConfig) -> str:
+    mode = host.network_mode or NETWORK_DEFAULT
+    return NETWORK_DEFAULT if mode in ("default", "bridge") else mode
+
+
+def _endpoints(body: ContainerCreate, mode: str) -> dict[str, EndpointSettings]:
+    """The caller's endpoint settings by network name; `default` stands for the bridge."""
+    given = (body.networking_config.endpoints_config if body.networking_config else None) or {}
+    found = {
+        NETWORK_DEFAULT if name == "default" else name: each or EndpointSettings()
+        for name, each in given.items()
+    }
+    if mode == "none" or mode == "host" or mode.startswith("container:"):
+        return {}
+    settings = found.setdefault(mode, EndpointSettings())
+    if body.mac_address and not settings.mac_address:
+        settings.mac_address = body.mac_address
+    return found
+
+
+def _check_ports(record: ContainerRecord) -> tuple[PortRequest, ...]:
+    """Refuse bad port words at create, not at start."""
+    return parse_requests(record.config, record.host_config)
+
+
+def _prepare(rooms: Rooms, record: ContainerRecord) -> None:
+    """Layers and the container's own directory; undone together."""
+    with ExitStack() as undo:
+        devices.ask(record.host_config)
+        mounts.ask_sources(record.mounts)
+        undo.callback(_undo, rooms, record)
+        rooms.settings.container_dir(record.id).mkdir(mode=0o710, parents=True)
+        rooms.images.snapshots.prepare(record.chain_id, record.id)
+        undo.pop_all()
+
+
+def _undo(rooms: Rooms, record: ContainerRecord) -> None:
+    import shutil
+
+    rooms.images.snapshots.remove(record.id)
+    shutil.rmtree(rooms.settings.container_dir(record.id), ignore_errors=True)

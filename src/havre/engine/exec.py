@@ -1,0 +1,182 @@
+"""POST /containers/{id}/exec and /exec/{id}/...: one more process in a running container."""
+
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from havre import ids
+from havre.engine import merge, security
+from havre.engine.container import Container
+from havre.engine.execs import Exec
+from havre.engine.rooms import Rooms
+from havre.engine.supervise import report
+from havre.errors import Conflict, InvalidParameter
+from havre.runtime import caps
+from havre.runtime.link import Attached, Monitor
+from havre.spec.engine import ExecCreate
+from havre.spec.runplan import ExecPlan
+from havre.tasks import spawn
+
+EXECS_KEPT = (
+    1000  # ended execs of one container that can still be inspected; 10k execs must not grow the daemon
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStream:
+    sock: socket.socket
+    tty: bool
+
+
+async def create(rooms: Rooms, ref: str, body: ExecCreate) -> str:
+    """Return the id of a new exec. Raises Conflict when the container does not run."""
+    container = rooms.containers.find(ref)
+    if not body.cmd or not body.cmd[0]:
+        raise InvalidParameter("No exec command specified")
+    _check_running(container)
+    one = Exec(ids.new_id(), container.id, body)
+    rooms.execs.add(one)
+    container.execs.append(one.id)
+    _forget_old(rooms, container)
+    action = "exec_create: " + " ".join(body.cmd)
+    rooms.events.publish("container", action, container.id, {**container.attributes(), "execID": one.id})
+    return one.id
+
+
+def _check_running(container: Container) -> None:
+    if container.state.status == "paused":
+        raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+    if not container.running:
+        raise Conflict(f"container {container.id} is not running")
+
+
+def _forget_old(rooms: Rooms, container: Container) -> None:
+    while len(container.execs) > EXECS_KEPT and not rooms.execs.find(container.execs[0]).running:
+        rooms.execs.discard(container.execs.pop(0))
+
+
+async def start(
+    rooms: Rooms, exec_id: str, *, detach: bool, tty_size: tuple[int, int] = (0, 0)
+) -> ExecStream | None:
+    """Start it; the stream is None when detached. Raises CommandNotFound and its kin with the words clients read."""
+    one = rooms.execs.find(exec_id)
+    container = rooms.containers.find(one.container_id)
+    if one.started:
+        raise Conflict(
+            f"exec command {exec_id} has already run"
+            if not one.running
+            else f"exec {exec_id} is already running"
+        )
+    _check_running(container)
+    if container.monitor is None:
+        raise Conflict(f"container {container.id} is not running")
+    one.started = one.running = True
+    stream = await _start(rooms, container, container.monitor, one, detach=detach, tty_size=tty_size)
+    action = "exec_start: " + " ".join(one.body.cmd or [])
+    rooms.events.publish("container", action, container.id, {**container.attributes(), "execID": one.id})
+    spawn(f"exec {one.id[:12]}", _follow(rooms, container, container.monitor, one), report)
+    return stream
+
+
+async def _start(
+    rooms: Rooms,
+    container: Container,
+    monitor: Monitor,
+    one: Exec,
+    *,
+    detach: bool,
+    tty_size: tuple[int, int],
+) -> ExecStream | None:
+    plan = make_plan(rooms, container, one, tty_size)
+    body = one.body
+    if detach:
+        ours, attached = None, None
+    else:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        attached = Attached(
+            theirs, bool(body.attach_stdin), bool(body.attach_stdout), bool(body.attach_stderr)
+        )
+    try:
+        one.pid = await monitor.exec(plan, attached)
+    except BaseException as error:
+        one.running, one.exit_code, one.error = False, getattr(error, "exit_code", 126), str(error)
+        if ours is not None:
+            ours.close()
+        raise
+    finally:
+        if attached is not None:
+            attached.sock.close()
+    return ExecStream(ours, bool(body.tty)) if ours is not None else None
+
+
+def make_plan(rooms: Rooms, container: Container, one: Exec, tty_size: tuple[int, int]) -> ExecPlan:
+    """Return what the monitor needs: the container's own security, with this exec's command, user and environment."""
+    record, body = container.record, one.body
+    config, host = record.config, record.host_config
+    privileged = bool(body.privileged or host.privileged)
+    names = caps.resolve(host.cap_add or [], host.cap_drop or [], privileged)
+    words = security.read(host, no_new_privileges=rooms.settings.no_new_privileges)
+    process: dict[str, Any] = {
+        "terminal": bool(body.tty),
+        "user": {"uid": 0, "gid": 0},
+        "args": list(body.cmd or []),
+        "env": merge.merge_env(merge.full_env(config, bool(body.tty)), body.env or []),
+        "cwd": body.working_dir or config.working_dir or "/",
+        "capabilities": caps.oci_capabilities(names),
+        "noNewPrivileges": words.no_new_privileges,
+        "oomScoreAdj": host.oom_score_adj or 0,
+    }
+    if not privileged:
+        process["seccomp"] = security.oci_seccomp(words, host, names, rooms.default_seccomp)
+    size = tuple(body.console_size or ()) if not any(tty_size) else tty_size
+    return ExecPlan(
+        exec_id=one.id,
+        process=process,
+        user=body.user or config.user or "",
+        privileged=privileged,
+        open_stdin=bool(body.attach_stdin),
+        tty_size=(size[0], size[1]) if len(size) == 2 else (0, 0),
+    )
+
+
+async def _follow(rooms: Rooms, container: Container, monitor: Monitor, one: Exec) -> None:
+    one.exit_code = await monitor.exec_exited(one.id)
+    one.running = False
+    attributes = {**container.attributes(), "execID": one.id, "exitCode": str(one.exit_code)}
+    rooms.events.publish("container", "exec_die", container.id, attributes)
+
+
+async def resize(rooms: Rooms, exec_id: str, rows: int, cols: int) -> None:
+    """Set the size of its terminal. Raises Conflict when it does not run."""
+    one = rooms.execs.find(exec_id)
+    container = rooms.containers.find(one.container_id)
+    if not one.running or container.monitor is None:
+        raise Conflict(f"exec {exec_id} is not running")
+    await container.monitor.resize(exec_id, rows, cols)
+
+
+def inspect(rooms: Rooms, exec_id: str) -> dict[str, Any]:
+    """Return GET /exec/{id}/json."""
+    one = rooms.execs.find(exec_id)
+    body = one.body
+    command = body.cmd or [""]
+    return {
+        "ID": one.id,
+        "Running": one.running,
+        "ExitCode": one.exit_code,
+        "ProcessConfig": {
+            "tty": bool(body.tty),
+            "entrypoint": command[0],
+            "arguments": command[1:],
+            "privileged": bool(body.privileged),
+            **({"user": body.user} if body.user else {}),
+        },
+        "OpenStdin": bool(body.attach_stdin),
+        "OpenStderr": bool(body.attach_stderr),
+        "OpenStdout": bool(body.attach_stdout),
+        "CanRemove": one.started and not one.running,
+        "ContainerID": one.container_id,
+        "DetachKeys": body.detach_keys or "",
+        "Pid": one.pid,
+    }

@@ -1,0 +1,41 @@
+"""A container has ended: record, network, events, waiters."""
+
+import asyncio
+
+from havre import clock
+from havre.engine import policy
+from havre.engine.container import Container
+from havre.engine.rooms import Rooms
+from havre.spec.runplan import ExitRecord
+from havre.tasks import in_net_thread
+
+
+async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> None:
+    """Record the end with the lock held; idempotent for a container that is already down."""
+    if not container.running:
+        return
+    state = container.state
+    runs_s = (ended["at_nanos"] - state.started_nanos) / 1e9
+    state.status, state.pid, state.exit_code = "exited", 0, ended["code"]
+    state.oom_killed, state.error = ended["oom_killed"], ended["error"]
+    state.finished_nanos = ended["at_nanos"] or clock.now_nanos()
+    container.monitor = None
+    rooms.containers.save(container)
+    if container.record.endpoints:
+        await in_net_thread(rooms.networks.disconnect, container.id)
+    attributes = {**container.attributes(), "exitCode": str(ended["code"])}
+    if state.oom_killed:
+        rooms.events.publish("container", "oom", container.id, container.attributes())
+    attributes["execDuration"] = str(max(0, int(runs_s)))
+    rooms.events.publish("container", "die", container.id, attributes)
+    container.restart_pause_s = policy.next_pause_s(container.restart_pause_s, runs_s)
+    container.ended.set()
+    wake(container.on_exit, ended["code"])
+
+
+def wake(waiters: list["asyncio.Future[int]"], code: int) -> None:
+    """Answer everyone who waits."""
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(code)
+    waiters.clear()

@@ -1,0 +1,185 @@
+"""Images for the API: the image and registry rooms, with events. Streams are blocking files, so they run in disk threads."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from havre.engine.rooms import Rooms
+from havre.errors import InvalidParameter
+from havre.image import pull as pulling
+from havre.image import push as pushing
+from havre.registry.auth import Credentials
+from havre.spec import reference as references
+from havre.spec.image import Image
+from havre.spec.platform import parse as parse_platform
+from havre.tasks import in_disk_thread
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+def credentials(auth: Mapping[str, str | None]) -> Credentials | None:
+    """Return what X-Registry-Auth says, or None when it says nothing."""
+    found = Credentials(
+        username=auth.get("username") or "",
+        password=auth.get("password") or "",
+        identity_token=auth.get("identitytoken") or "",
+    )
+    return found if found.username or found.identity_token else None
+
+
+async def pull(
+    rooms: Rooms, name: str, tag: str, *, platform: str, auth: Mapping[str, str | None], progress: Progress
+) -> None:
+    """Pull one image, or all tags when there is neither tag nor digest. Progress comes as Docker's JSON messages."""
+    reference = references.parse(_named(name, tag), default_tag=False)
+    wanted = parse_platform(platform) if platform else None
+    image = await pulling.pull(
+        rooms.images,
+        rooms.registry,
+        reference,
+        platform=wanted,
+        credentials=credentials(auth),
+        progress=progress,
+    )
+    rooms.events.publish(
+        "image", "pull", reference.familiar(), {"name": reference.familiar(), "id": image.id}
+    )
+
+
+def _named(name: str, tag: str) -> str:
+    if not tag:
+        return name
+    return f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"
+
+
+async def push(
+    rooms: Rooms, name: str, tag: str, *, auth: Mapping[str, str | None], progress: Progress
+) -> None:
+    """Push one tag, or all tags of the repository when `tag` is empty."""
+    reference = references.parse(_named(name, tag), default_tag=False)
+    await pushing.push(
+        rooms.images, rooms.registry, reference, credentials=credentials(auth), progress=progress
+    )
+    rooms.events.publish("image", "push", reference.familiar(), {"name": reference.familiar()})
+
+
+async def load(rooms: Rooms, stream: BinaryIO, progress: Progress) -> list[str]:
+    """Load an archive; returns the names. `progress` is called in the event loop."""
+    loop = asyncio.get_running_loop()
+    names = await in_disk_thread(
+        rooms.images.load, stream, lambda message: loop.call_soon_threadsafe(progress, message)
+    )
+    for name in names:
+        rooms.events.publish("image", "load", name, {"name": name})
+    return names
+
+
+async def save(rooms: Rooms, refs: Sequence[str], out: BinaryIO) -> None:
+    """Write an archive of the named images to a blocking file. Raises NoSuchImage before the first byte."""
+    for ref in refs:
+        rooms.images.resolve(ref)
+    await in_disk_thread(rooms.images.save, refs, out)
+    for ref in refs:
+        rooms.events.publish("image", "save", ref, {"name": ref})
+
+
+async def import_(
+    rooms: Rooms, stream: BinaryIO, target: str, *, changes: Sequence[str], message: str, platform: str
+) -> str:
+    """Make a one-layer image of a root filesystem; returns its id."""
+    wanted = parse_platform(platform) if platform else None
+    found = await in_disk_thread(
+        rooms.images.import_, stream, target, changes=changes, message=message, platform=wanted
+    )
+    rooms.events.publish("image", "import", found, {"name": target or found})
+    return found
+
+
+def tag(rooms: Rooms, source: str, repository: str, tag_: str) -> None:
+    """Give an image one more name. Raises NoSuchImage or InvalidParameter."""
+    if not repository:
+        raise InvalidParameter("a repository name is needed", hint="havre tag IMAGE NAME[:TAG]")
+    target = _named(repository, tag_)
+    rooms.images.tag(source, target)
+    rooms.events.publish("image", "tag", rooms.images.resolve(source).id, {"name": target})
+
+
+def remove(rooms: Rooms, ref: str, *, force: bool) -> list[dict[str, str]]:
+    """Untag or delete. Raises Conflict when containers use it."""
+    done = rooms.images.remove(ref, force=force, used_by=lambda image_id: _users(rooms, image_id))
+    for entry in done:
+        for action, value in entry.items():
+            rooms.events.publish(
+                "image", "untag" if action == "Untagged" else "delete", value, {"name": value}
+            )
+    return done
+
+
+def _users(rooms: Rooms, image_id: str) -> list[str]:
+    return [one.id for one in rooms.containers if one.record.image_id == image_id]
+
+
+def listed(rooms: Rooms, filters: Mapping[str, Sequence[str]], *, all_: bool = False) -> list[dict[str, Any]]:
+    """Return GET /images/json."""
+    _check_filters(filters)
+    users: dict[str, int] = {}
+    for one in rooms.containers:
+        users[one.record.image_id] = users.get(one.record.image_id, 0) + 1
+    return [
+        summary(image, users.get(image.id, 0))
+        for image in rooms.images.list()
+        if _passes(rooms, image, filters)
+    ]
+
+
+_FILTERS = frozenset({"before", "since", "label", "reference", "dangling", "until"})
+
+
+def _check_filters(filters: Mapping[str, Sequence[str]]) -> None:
+    for key in filters:
+        if key not in _FILTERS:
+            raise InvalidParameter(f"invalid filter '{key}'", hint=" ".join(sorted(_FILTERS)))
+
+
+def _passes(rooms: Rooms, image: Image, filters: Mapping[str, Sequence[str]]) -> bool:
+    labels = (image.config.get("config") or {}).get("Labels") or {}
+    for value in filters.get("label", ()):
+        name, equals, wanted = value.partition("=")
+        if name not in labels or (equals and labels[name] != wanted):
+            return False
+    if dangling := filters.get("dangling"):
+        wants = dangling[0].lower() in ("1", "true")
+        if wants == bool(image.repo_tags):
+            return False
+    patterns = filters.get("reference")
+    if patterns and not any(references.matches(each, name) for each in patterns for name in image.repo_tags):
+        return False
+    before = [rooms.images.resolve(value).created for value in filters.get("before", ())]
+    since = [rooms.images.resolve(value).created for value in filters.get("since", ())]
+    return all(image.created < one for one in before) and all(image.created > one for one in since)
+
+
+def summary(image: Image, containers: int) -> dict[str, Any]:
+    """Return one entry of the list."""
+    return {
+        "Id": image.id,
+        "ParentId": "",
+        "RepoTags": list(image.repo_tags),
+        "RepoDigests": list(image.repo_digests),
+        "Created": created_seconds(image.created),
+        "Size": image.size_bytes,
+        "SharedSize": -1,
+        "VirtualSize": image.size_bytes,
+        "Labels": (image.config.get("config") or {}).get("Labels") or {},
+        "Containers": containers,
+    }
+
+
+def created_seconds(stamp: str) -> int:
+    """Return seconds since 1970 of an RFC 3339 stamp; 0 when it cannot be read."""
+    from datetime import datetime
+
+    try:
+        return int(datetime.fromisoformat(stamp[:19] + "+00:00").timestamp())
+    except ValueError:
+        return 0

@@ -1,0 +1,170 @@
+"""GET /version, /info and /system/df."""
+
+import os
+import time
+from typing import Any
+
+from havre.engine.images import summary as image_summary
+from havre.engine.inspect import DRIVER
+from havre.engine.listing import list_containers
+from havre.engine.rooms import Rooms
+from havre.engine.settings import BUILTIN_RUNTIME
+from havre.tasks import in_disk_thread
+from havre.version import API_VERSION, MIN_API_VERSION, VERSION
+
+
+def version(rooms: Rooms) -> dict[str, Any]:
+    """Return what `docker version` shows; Havre names itself in Platform and Components."""
+    import platform
+
+    details = {
+        "ApiVersion": API_VERSION,
+        "Arch": rooms.host.architecture,
+        "Experimental": "false",
+        "KernelVersion": rooms.host.kernel,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": "linux",
+        "PythonVersion": platform.python_version(),
+    }
+    return {
+        "Platform": {"Name": "Havre"},
+        "Version": VERSION,
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": "linux",
+        "Arch": rooms.host.architecture,
+        "KernelVersion": rooms.host.kernel,
+        "Experimental": False,
+        "GitCommit": "",
+        "GoVersion": "",
+        "BuildTime": "",
+        "Components": [{"Name": "Engine", "Version": VERSION, "Details": details}],
+    }
+
+
+def info(rooms: Rooms) -> dict[str, Any]:
+    """Return what `docker info` shows."""
+    states = [one.state.status for one in rooms.containers]
+    return {
+        "ID": rooms.settings.instance,
+        "Containers": len(states),
+        "ContainersRunning": states.count("running"),
+        "ContainersPaused": states.count("paused"),
+        "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
+        "Images": len(rooms.images.list()),
+        **_storage(rooms),
+        **_abilities(rooms),
+        **_host(rooms),
+        **_registries(rooms),
+        "Swarm": {
+            "NodeID": "",
+            "NodeAddr": "",
+            "LocalNodeState": "inactive",
+            "ControlAvailable": False,
+            "Error": "",
+        },
+        "Labels": list(rooms.settings.labels),
+        "ServerVersion": VERSION,
+        "ExperimentalBuild": False,
+        "LiveRestoreEnabled": True,
+        "Debug": rooms.settings.debug,
+        "NFd": len(os.listdir("/proc/self/fd")),
+        "NEventsListener": rooms.events.listeners(),
+        "SystemTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "Warnings": list(rooms.host.warnings),
+    }
+
+
+def _storage(rooms: Rooms) -> dict[str, Any]:
+    return {
+        "Driver": DRIVER,
+        "DriverStatus": [["Supports d_type", "true"], ["Mounted on the host", "false"]],
+        "DockerRootDir": str(rooms.settings.data_root),
+        "LoggingDriver": rooms.settings.log_driver,
+    }
+
+
+def _abilities(rooms: Rooms) -> dict[str, Any]:
+    runtimes: dict[str, Any] = {BUILTIN_RUNTIME: {"path": "havre"}}
+    for name, choice in rooms.settings.runtimes.items():
+        runtimes[name] = {"path": choice.path, **({"runtimeArgs": list(choice.args)} if choice.args else {})}
+    return {
+        "Plugins": {
+            "Volume": [],
+            "Network": ["bridge", "host", "null"],
+            "Authorization": None,
+            "Log": ["json-file", "none"],
+        },
+        "MemoryLimit": True,
+        "SwapLimit": True,
+        "CpuCfsPeriod": True,
+        "CpuCfsQuota": True,
+        "CPUShares": True,
+        "CPUSet": True,
+        "PidsLimit": True,
+        "OomKillDisable": rooms.host.cgroup_version == 1,
+        "IPv4Forwarding": True,
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": str(rooms.host.cgroup_version),
+        "Runtimes": runtimes,
+        "DefaultRuntime": rooms.settings.default_runtime,
+        "InitBinary": "havre",
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": ""},
+        "InitCommit": {"ID": ""},
+        "SecurityOptions": (["name=seccomp,profile=builtin"] if rooms.host.seccomp else [])
+        + (["name=cgroupns"] if rooms.host.cgroup_version == 2 else []),
+    }
+
+
+def _host(rooms: Rooms) -> dict[str, Any]:
+    host = rooms.host
+    return {
+        "KernelVersion": host.kernel,
+        "OperatingSystem": host.operating_system,
+        "OSType": "linux",
+        "Architecture": {"amd64": "x86_64", "arm64": "aarch64"}.get(host.architecture, host.architecture),
+        "NCPU": host.cpus,
+        "MemTotal": host.memory_bytes,
+        "Name": host.hostname,
+    }
+
+
+def _registries(rooms: Rooms) -> dict[str, Any]:
+    insecure = list(rooms.settings.insecure_registries)
+    index = {
+        "docker.io": {
+            "Name": "docker.io",
+            "Mirrors": list(rooms.settings.registry_mirrors),
+            "Secure": True,
+            "Official": True,
+        }
+    }
+    for name in insecure:
+        index[name] = {"Name": name, "Mirrors": [], "Secure": False, "Official": False}
+    return {
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": {
+            "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"],
+            "IndexConfigs": index,
+            "Mirrors": [],
+        },
+    }
+
+
+async def disk_usage(rooms: Rooms) -> dict[str, Any]:
+    """Return GET /system/df; walks the containers' layers in a disk thread."""
+    containers = await in_disk_thread(lambda: list_containers(rooms, all_=True, size=True))
+    used: dict[str, int] = {}
+    for one in rooms.containers:
+        used[one.record.image_id] = used.get(one.record.image_id, 0) + 1
+    images = [
+        {**image_summary(image, used.get(image.id, 0)), "SharedSize": 0} for image in rooms.images.list()
+    ]
+    return {
+        "LayersSize": sum(int(image["Size"]) for image in images),
+        "Images": images,
+        "Containers": containers,
+        "Volumes": [],
+        "BuildCache": [],
+    }

@@ -1,0 +1,125 @@
+"""Bring a container up: ask the rooms, make the plan, do it; any failure undoes in reverse."""
+
+import os
+import shutil
+from contextlib import AsyncExitStack
+
+from havre import clock
+from havre.engine import devices, mounts, plan
+from havre.engine.container import Container
+from havre.engine.files import write_files
+from havre.engine.ports import parse_requests
+from havre.engine.rooms import Rooms
+from havre.errors import Conflict, HavreError
+from havre.runtime.link import Monitor
+from havre.spec.endpoint import Endpoint
+from havre.tasks import in_disk_thread, in_net_thread
+
+
+async def launch(rooms: Rooms, container: Container) -> Monitor:
+    """Start with the container's lock held. On any error the container is down with the reason in its state."""
+    try:
+        async with AsyncExitStack() as undo:
+            monitor = await _bring_up(rooms, container, undo)
+            _record_started(rooms, container, monitor)
+            undo.pop_all()
+    except BaseException as error:
+        _record_failed(rooms, container, error)
+        raise
+    finally:
+        for attached in container.attaching:
+            attached.sock.close()
+        container.attaching.clear()
+    rooms.events.publish("container", "start", container.id, container.attributes())
+    return monitor
+
+
+async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) -> Monitor:
+    record, settings = container.record, rooms.settings
+    joined = _joined(rooms, container)
+    answers = await in_disk_thread(_ask_host, rooms, container)
+    endpoints = await _connect(rooms, container, undo)
+    await in_disk_thread(write_files, rooms, record, endpoints)
+    asked = plan.Asked(
+        overlay=rooms.images.snapshots.get(record.id),
+        endpoints=endpoints,
+        devices=answers,
+        cgroup_version=rooms.host.cgroup_version,
+        default_seccomp=rooms.default_seccomp,
+        joined=joined,
+        tty_size=_tty_size(container),
+    )
+    made = plan.make(record, settings, asked)
+    return await rooms.runtime.start(made, tuple(container.attaching))
+
+
+def _ask_host(rooms: Rooms, container: Container) -> devices.Devices:
+    """Everything that needs the disk: devices, bind sources, an empty run directory."""
+    answers = devices.ask(container.record.host_config)
+    mounts.ask_sources(container.record.mounts)
+    run_dir = rooms.settings.run_dir(container.id)
+    shutil.rmtree(run_dir, ignore_errors=True)
+    os.makedirs(run_dir, mode=0o700)
+    return answers
+
+
+async def _connect(rooms: Rooms, container: Container, undo: AsyncExitStack) -> tuple[Endpoint, ...]:
+    record = container.record
+    if not record.endpoints:
+        return ()
+    requests = parse_requests(record.config, record.host_config)
+    undo.push_async_callback(in_net_thread, rooms.networks.disconnect, container.id)
+    found = []
+    for name, asked in record.endpoints.items():
+        address = asked.ipam_config.ipv4_address if asked.ipam_config else None
+        endpoint = await in_net_thread(
+            rooms.networks.connect,
+            name,
+            container.id,
+            ports=requests,
+            mac=asked.mac_address or "",
+            ip=address or "",
+        )
+        found.append(endpoint)
+        requests = ()  # ports are published through the first network
+    return tuple(found)
+
+
+def _joined(rooms: Rooms, container: Container) -> dict[str, str]:
+    """Paths of other containers' namespaces this one joins. Raises Conflict when the other does not run."""
+    host = container.record.host_config
+    found: dict[str, str] = {}
+    for kind, proc, mode in (("network", "net", host.network_mode), ("pid", "pid", host.pid_mode)):
+        if mode and mode.startswith("container:"):
+            other = rooms.containers.find(mode.partition(":")[2])
+            if not other.running:
+                raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
+            found[kind] = f"/proc/{other.state.pid}/ns/{proc}"
+    return found
+
+
+def _tty_size(container: Container) -> tuple[int, int]:
+    size = container.record.host_config.console_size or [0, 0]
+    return (size[0], size[1]) if len(size) == 2 else (0, 0)
+
+
+def _record_started(rooms: Rooms, container: Container, monitor: Monitor) -> None:
+    state = container.state
+    state.status, state.pid, state.started_nanos = "running", monitor.pid, clock.now_nanos()
+    state.exit_code, state.error, state.oom_killed, state.finished_nanos = 0, "", False, 0
+    container.monitor = monitor
+    container.ended.clear()
+    rooms.containers.save(container)
+
+
+def _record_failed(rooms: Rooms, container: Container, error: BaseException) -> None:
+    """A failed start leaves `created` (or exited) with the reason, as Docker does: exit code 127, 126 or 128."""
+    state = container.state
+    state.error = str(error)
+    state.exit_code = (
+        error.exit_code if isinstance(error, HavreError) and error.exit_code in (126, 127) else 128
+    )
+    if state.status != "created":
+        state.status = "exited"
+    state.pid = 0
+    rooms.containers.save(container)

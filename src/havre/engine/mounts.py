@@ -1,0 +1,193 @@
+"""From -v, --mount, --tmpfs and VOLUME to resolved mount points. Pure, but for `ask_sources`."""
+
+import os
+from collections.abc import Iterable
+
+from havre.engine.container import MountPoint
+from havre.errors import InvalidParameter, NotImplementedHere
+from havre.spec.engine import HostConfig, Mount
+
+_PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
+_MODES = frozenset({"ro", "rw", "z", "Z", "nocopy", *_PROPAGATIONS})
+# Meant for Mac hosts; no meaning here, as in dockerd.
+_CONSISTENCY = frozenset({"", "default", "consistent", "cached", "delegated"})
+
+
+def resolve(host: HostConfig) -> list[MountPoint]:
+    """Return every asked mount, sorted so that a parent comes before what lies under it.
+
+    Raises InvalidParameter naming the mount; NotImplementedHere for named volumes.
+    """
+    points = [parse_bind(text) for text in host.binds or []]
+    points += [parse_mount(mount) for mount in host.mounts or []]
+    points += [parse_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
+    _check_duplicates(points)
+    return sorted(points, key=lambda point: point.destination.count("/") if point.destination != "/" else 0)
+
+
+def parse_bind(text: str) -> MountPoint:
+    """Return the mount of one `source:target[:options]`."""
+    source, _, rest = text.partition(":")
+    target, _, options = rest.partition(":")
+    if not source or not target or ":" in options:
+        raise InvalidParameter(
+            f"invalid volume specification: '{text}'", hint="-v /host/path:/container/path[:ro]"
+        )
+    if not source.startswith("/"):
+        raise NotImplementedHere(
+            f"named volumes are not there yet: '{text}'",
+            hint=f"a host path: -v $PWD/{source.lstrip('./')}:{target}",
+        )
+    words = [word for word in options.split(",") if word]
+    if unknown := [word for word in words if word not in _MODES]:
+        raise InvalidParameter(f"invalid mode: {unknown[0]}", context=f"volume '{text}'")
+    if "ro" in words and "rw" in words:
+        raise InvalidParameter(f"invalid mode: {options}", context=f"volume '{text}'")
+    propagation = [word for word in words if word in _PROPAGATIONS]
+    if len(propagation) > 1:
+        raise InvalidParameter(f"invalid mode: {options}: only one propagation", context=f"volume '{text}'")
+    return MountPoint(
+        type="bind",
+        source=_clean(source),
+        destination=_target(target, text),
+        mode=options,
+        rw="ro" not in words,
+        propagation=propagation[0] if propagation else "rprivate",
+        create_source=True,
+    )
+
+
+def parse_mount(mount: Mount) -> MountPoint:
+    """Return one --mount of type bind or tmpfs."""
+    kind = mount.type or ""
+    named = f"mount of {mount.target or 'nothing'}"
+    if kind == "volume" or kind not in ("bind", "tmpfs", "image", "npipe", "cluster"):
+        if kind == "volume":
+            raise NotImplementedHere("named volumes are not there yet", context=named, hint="type=bind")
+        raise InvalidParameter(f'mount type unknown: "{kind}"', context=named)
+    if kind not in ("bind", "tmpfs"):
+        raise NotImplementedHere(f"mounts of type {kind} are not there yet", context=named, hint="type=bind")
+    if (mount.consistency or "") not in _CONSISTENCY:
+        raise InvalidParameter(f"invalid consistency: {mount.consistency}", context=named)
+    return _bind_mount(mount) if kind == "bind" else _tmpfs_mount(mount)
+
+
+def _bind_mount(mount: Mount) -> MountPoint:
+    options = mount.bind_options or {}
+    source = mount.source or ""
+    if not source.startswith("/"):
+        raise InvalidParameter(
+            f"invalid mount path: '{source}' mount path must be absolute", context=f"mount of {mount.target}"
+        )
+    propagation = options.get("Propagation") or "rprivate"
+    if propagation not in _PROPAGATIONS:
+        raise InvalidParameter(f"invalid propagation mode: {propagation}", context=f"mount of {mount.target}")
+    return MountPoint(
+        type="bind",
+        source=_clean(source),
+        destination=_target(mount.target or "", mount.target or ""),
+        rw=not mount.read_only,
+        propagation=propagation,
+        recursive=not options.get("NonRecursive"),
+        create_source=bool(options.get("CreateMountpoint")),
+        options={"rro": "0"} if options.get("ReadOnlyNonRecursive") else {},
+    )
+
+
+def _tmpfs_mount(mount: Mount) -> MountPoint:
+    options = mount.tmpfs_options or {}
+    if mount.source:
+        raise InvalidParameter("a tmpfs has no source", context=f"mount of {mount.target}")
+    wanted: dict[str, str] = {}
+    if size := options.get("SizeBytes"):
+        wanted["size"] = str(int(size))
+    wanted["mode"] = f"{int(options.get('Mode') or 0o1777):o}"
+    target = _target(mount.target or "", mount.target or "")
+    return MountPoint(type="tmpfs", source="", destination=target, rw=not mount.read_only, options=wanted)
+
+
+_TMPFS_FLAGS = frozenset(
+    [
+        "rw",
+        "ro",
+        "exec",
+        "noexec",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "sync",
+        "async",
+        "dirsync",
+        "remount",
+        "mand",
+        "nomand",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+        "private",
+        "rprivate",
+        "shared",
+        "rshared",
+        "slave",
+        "rslave",
+        "unbindable",
+        "runbindable",
+    ]
+)
+_TMPFS_KEYS = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
+
+
+def parse_tmpfs(target: str, text: str) -> MountPoint:
+    """Return one --tmpfs /path:options; unknown options are refused in Docker's words."""
+    options: dict[str, str] = {}
+    for word in filter(None, text.split(",")):
+        key, equals, value = word.partition("=")
+        if not ((equals and key in _TMPFS_KEYS) or (not equals and key in _TMPFS_FLAGS)):
+            raise InvalidParameter(f'invalid tmpfs option ["{word}"]', context=f"tmpfs {target}")
+        options[key] = value
+    return MountPoint(
+        type="tmpfs", source="", destination=_target(target, target), rw="ro" not in options, options=options
+    )
+
+
+def _target(path: str, whole: str) -> str:
+    if not path.startswith("/"):
+        raise InvalidParameter(
+            f"invalid mount path: '{path}' mount path must be absolute", context=f"volume '{whole}'"
+        )
+    clean = _clean(path)
+    if clean == "/":
+        raise InvalidParameter(f"invalid specification: destination can't be '/': '{whole}'")
+    return clean
+
+
+def _clean(path: str) -> str:
+    if "\0" in path:
+        raise InvalidParameter("a path cannot hold a zero byte")
+    return "/" + os.path.normpath(path).lstrip("/")
+
+
+def _check_duplicates(points: Iterable[MountPoint]) -> None:
+    seen: set[str] = set()
+    for point in points:
+        if point.destination in seen:
+            raise InvalidParameter(f"Duplicate mount point: {point.destination}")
+        seen.add(point.destination)
+
+
+def ask_sources(points: Iterable[MountPoint]) -> None:
+    """Make missing sources of -v as directories and refuse those of --mount, as Docker does. Blocking."""
+    for point in points:
+        if point.type != "bind" or os.path.lexists(point.source):
+            continue
+        if not point.create_source:
+            raise InvalidParameter(
+                f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
+            )
+        os.makedirs(point.source, mode=0o755, exist_ok=True)

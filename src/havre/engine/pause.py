@@ -1,0 +1,39 @@
+"""POST /containers/{id}/pause and /unpause: the freezer."""
+
+from havre.engine.container import Container
+from havre.engine.rooms import Rooms
+from havre.errors import Conflict
+from havre.runtime import cgroup
+from havre.tasks import in_disk_thread
+
+
+async def pause(rooms: Rooms, ref: str) -> None:
+    """Freeze every process. Raises Conflict when it does not run or is paused."""
+    container = rooms.containers.find(ref)
+    async with container.lock:
+        if container.state.status == "paused":
+            raise Conflict(f"container {container.id} is already paused")
+        if container.state.status != "running":
+            raise Conflict(f"container {container.id} is not running")
+        await in_disk_thread(cgroup.freeze, cgroups_path(rooms, container))
+        container.state.status = "paused"
+        rooms.containers.save(container)
+    rooms.events.publish("container", "pause", container.id, container.attributes())
+
+
+async def unpause(rooms: Rooms, ref: str) -> None:
+    """Let them run again."""
+    container = rooms.containers.find(ref)
+    async with container.lock:
+        if container.state.status != "paused":
+            raise Conflict(f"container {container.id} is not paused")
+        await in_disk_thread(cgroup.thaw, cgroups_path(rooms, container))
+        container.state.status = "running"
+        rooms.containers.save(container)
+    rooms.events.publish("container", "unpause", container.id, container.attributes())
+
+
+def cgroups_path(rooms: Rooms, container: Container) -> str:
+    """Where the runtime put a container's cgroup."""
+    parent = container.record.host_config.cgroup_parent or rooms.settings.cgroup_parent
+    return f"{parent}/{container.id}"

@@ -1,0 +1,270 @@
+"""From a container and the answers of the host to a RunPlan. Pure: no I/O, no clock; it can be printed and compared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from havre.engine import devices, limits, merge, security
+from havre.engine.container import ContainerRecord, MountPoint
+from havre.engine.settings import LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, Settings
+from havre.runtime import caps
+from havre.spec.endpoint import Endpoint
+from havre.spec.runplan import LogPlan, Overlay, RunPlan
+from havre.units import parse_bytes
+
+OCI_VERSION = "1.2.0"
+_NOSUID_NOEXEC_NODEV = ["nosuid", "noexec", "nodev"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the host and the other rooms answered before the plan is made."""
+
+    overlay: Overlay
+    endpoints: tuple[Endpoint, ...]
+    devices: devices.Devices
+    cgroup_version: int
+    default_seccomp: Mapping[str, object] | None
+    joined: Mapping[str, str]  # namespace type -> path, for `container:X` modes
+    tty_size: tuple[int, int]
+
+
+def make(record: ContainerRecord, settings: Settings, asked: Asked) -> RunPlan:
+    """Return everything the runtime needs to start this container."""
+    config, host = record.config, record.host_config
+    runtime = settings.runtimes.get(host.runtime or settings.default_runtime)
+    return RunPlan(
+        id=record.id,
+        config=_oci_config(record, settings, asked),
+        overlay=asked.overlay,
+        veths=[endpoint.veth for endpoint in asked.endpoints],
+        user=config.user or "",
+        group_add=list(host.group_add or []),
+        init=settings.init if host.init is None else host.init,
+        join_netns=asked.joined.get("network", ""),
+        open_stdin=bool(config.open_stdin),
+        stdin_once=bool(config.stdin_once),
+        tty_size=asked.tty_size,
+        log=log_plan(record, settings),
+        run_dir=str(settings.run_dir(record.id)),
+        runtime=runtime.path if runtime else "",
+        runtime_args=list(runtime.args) if runtime else [],
+    )
+
+
+def log_plan(record: ContainerRecord, settings: Settings) -> LogPlan:
+    """Return where a container's output is logged; rotated 10 MB x 3 unless told otherwise."""
+    given = record.host_config.log_config
+    driver = (given.type if given else None) or settings.log_driver
+    options = {
+        **(settings.log_opts if driver == settings.log_driver else {}),
+        **((given.config if given else None) or {}),
+    }
+    size = options.get("max-size", "")
+    return LogPlan(
+        driver=driver,
+        path="" if driver == "none" else str(settings.container_dir(record.id) / f"{record.id}-json.log"),
+        max_size_bytes=LOG_MAX_SIZE_BYTES if not size else 0 if size == "-1" else parse_bytes(size),
+        max_files=int(options.get("max-file") or LOG_MAX_FILES),
+        extra=_log_attributes(record, options),
+    )
+
+
+def _log_attributes(record: ContainerRecord, options: Mapping[str, str]) -> dict[str, str]:
+    labels, env = (
+        record.config.labels or {},
+        dict(entry.partition("=")[::2] for entry in record.config.env or []),
+    )
+    found = {name: labels[name] for name in options.get("labels", "").split(",") if name in labels}
+    found.update({name: env[name] for name in options.get("env", "").split(",") if name in env})
+    if tag := options.get("tag"):
+        found["tag"] = tag.replace("{{.ID}}", record.id[:12]).replace("{{.Name}}", record.name)
+    return found
+
+
+def _oci_config(record: ContainerRecord, settings: Settings, asked: Asked) -> dict[str, Any]:
+    config, host = record.config, record.host_config
+    words = security.read(host, no_new_privileges=settings.no_new_privileges)
+    names = caps.resolve(host.cap_add or [], host.cap_drop or [], bool(host.privileged))
+    oci: dict[str, Any] = {
+        "ociVersion": OCI_VERSION,
+        "process": _process(record, settings, words, names),
+        "root": {"path": "rootfs", "readonly": bool(host.readonly_rootfs)},
+        "mounts": _mounts(record, settings, words, asked.cgroup_version),
+        "annotations": dict(host.annotations or {}),
+        "linux": _linux(record, settings, asked, words, names),
+    }
+    if host.uts_mode != "host":
+        oci["hostname"] = config.hostname or ""
+        if config.domainname:
+            oci["domainname"] = config.domainname
+    return oci
+
+
+def _process(
+    record: ContainerRecord, settings: Settings, words: security.Security, names: list[str]
+) -> dict[str, Any]:
+    config, host = record.config, record.host_config
+    process: dict[str, Any] = {
+        "terminal": bool(config.tty),
+        "user": {"uid": 0, "gid": 0},
+        "args": [record.path, *record.args],
+        "env": merge.full_env(config, bool(config.tty)),
+        "cwd": config.working_dir or "/",
+        "capabilities": caps.oci_capabilities(names),
+        "noNewPrivileges": words.no_new_privileges,
+        "rlimits": _rlimits(record, settings),
+        "oomScoreAdj": host.oom_score_adj or 0,
+    }
+    if config.tty and host.console_size and any(host.console_size):
+        process["consoleSize"] = {"height": host.console_size[0], "width": host.console_size[1]}
+    return process
+
+
+def _rlimits(record: ContainerRecord, settings: Settings) -> list[dict[str, Any]]:
+    wanted = dict(settings.default_ulimits)
+    for limit in record.host_config.ulimits or []:
+        wanted[limit.name or ""] = (limit.soft or 0, limit.hard or 0)
+    return [
+        {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
+        for name, (soft, hard) in wanted.items()
+    ]
+
+
+def _linux(
+    record: ContainerRecord, settings: Settings, asked: Asked, words: security.Security, names: list[str]
+) -> dict[str, Any]:
+    host = record.host_config
+    hide = words.system_paths and not host.privileged
+    resources = limits.oci_resources(host, asked.devices.numbers or {})
+    resources["devices"] = devices.oci_rules(host, asked.devices)
+    linux: dict[str, Any] = {
+        "namespaces": _namespaces(record, settings, asked),
+        "cgroupsPath": f"{host.cgroup_parent or settings.cgroup_parent}/{record.id}",
+        "resources": resources,
+        "devices": devices.oci_nodes(asked.devices),
+        "maskedPaths": _paths(host.masked_paths, security.MASKED) if hide else [],
+        "readonlyPaths": _paths(host.readonly_paths, security.READ_ONLY) if hide else [],
+        "sysctl": _sysctl(record),
+        "rootfsPropagation": _root_propagation(record.mounts),
+    }
+    if (profile := security.oci_seccomp(words, host, names, asked.default_seccomp)) is not None:
+        linux["seccomp"] = profile
+    return linux
+
+
+def _paths(given: list[str] | None, default: Sequence[str]) -> list[str]:
+    return list(default if given is None else given)
+
+
+def _root_propagation(mounts: Sequence[MountPoint]) -> str:
+    """The root must be at least as open as its most open bind, or events cannot reach that bind."""
+    kinds = {point.propagation.removeprefix("r") for point in mounts}
+    return "rshared" if "shared" in kinds else "rslave" if "slave" in kinds else "rprivate"
+
+
+def _sysctl(record: ContainerRecord) -> dict[str, str]:
+    """Docker lets every user bind low ports and ping, unless the container shares the host's network."""
+    own = record.host_config.network_mode != "host"
+    base = (
+        {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+        if own
+        else {}
+    )
+    return {**base, **(record.host_config.sysctls or {})}
+
+
+def _namespaces(record: ContainerRecord, settings: Settings, asked: Asked) -> list[dict[str, str]]:
+    host = record.host_config
+    private_cgroup = (
+        host.cgroupns_mode or settings.cgroupns_mode or _cgroupns(host.privileged, asked)
+    ) == "private"
+    own = {
+        "mount": True,
+        "pid": host.pid_mode != "host",
+        "network": host.network_mode != "host",
+        "ipc": (host.ipc_mode or settings.ipc_mode) != "host",
+        "uts": host.uts_mode != "host",
+        "cgroup": private_cgroup,
+    }
+    found = [{"type": kind} for kind, wanted in own.items() if wanted and kind not in asked.joined]
+    return found + [{"type": kind, "path": path} for kind, path in asked.joined.items()]
+
+
+def _cgroupns(privileged: bool | None, asked: Asked) -> str:
+    """Docker: private on cgroup v2, host on v1 and for privileged containers there."""
+    return "private" if asked.cgroup_version == 2 else "host"
+
+
+def _mounts(
+    record: ContainerRecord, settings: Settings, words: security.Security, cgroup_version: int
+) -> list[dict[str, Any]]:
+    host = record.host_config
+    open_ = "rw" if host.privileged else "ro"
+    cgroup = "rw" if host.privileged or words.writable_cgroups else "ro"
+    ipc = host.ipc_mode or settings.ipc_mode
+    mounts = [
+        _mount("/proc", "proc", "proc", _NOSUID_NOEXEC_NODEV),
+        _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        _mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        _mount("/sys", "sysfs", "sysfs", [*_NOSUID_NOEXEC_NODEV, open_]),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", [cgroup, *_NOSUID_NOEXEC_NODEV]),
+        *_ipc_mounts(ipc, host.shm_size or settings.shm_size_bytes),
+        *_file_mounts(record, settings),
+    ]
+    asked = [_asked_mount(point) for point in record.mounts]
+    taken = {mount["destination"] for mount in asked}
+    return [mount for mount in mounts if mount["destination"] not in taken] + asked
+
+
+def _ipc_mounts(ipc: str, shm_bytes: int) -> list[dict[str, Any]]:
+    if ipc == "host":
+        bind = ["rbind", "rprivate"]
+        return [
+            _mount("/dev/mqueue", "bind", "/dev/mqueue", bind),
+            _mount("/dev/shm", "bind", "/dev/shm", bind),
+        ]
+    mqueue = _mount("/dev/mqueue", "mqueue", "mqueue", _NOSUID_NOEXEC_NODEV)
+    if ipc == "none":
+        return [mqueue]
+    return [
+        mqueue,
+        _mount("/dev/shm", "tmpfs", "shm", [*_NOSUID_NOEXEC_NODEV, "mode=1777", f"size={shm_bytes}"]),
+    ]
+
+
+def _file_mounts(record: ContainerRecord, settings: Settings) -> list[dict[str, Any]]:
+    """The three files Docker writes for each container; they stay writable inside, as there."""
+    if record.host_config.network_mode == "none" and record.config.network_disabled:
+        return []
+    folder = settings.container_dir(record.id)
+    options = ["bind", "rprivate", *(["ro"] if record.host_config.readonly_rootfs else [])]
+    return [
+        _mount(f"/etc/{name}", "bind", str(folder / name), options)
+        for name in ("resolv.conf", "hostname", "hosts")
+    ]
+
+
+def _asked_mount(point: MountPoint) -> dict[str, Any]:
+    if point.type == "tmpfs":
+        words = [f"{key}={value}" if value else key for key, value in point.options.items()]
+        return _mount(point.destination, "tmpfs", "tmpfs", _tmpfs_options(words, point.rw))
+    kind = "rbind" if point.recursive else "bind"
+    access = [] if point.rw else ["ro" if point.options.get("rro") == "0" or not point.recursive else "rro"]
+    return _mount(point.destination, "bind", point.source, [kind, point.propagation or "rprivate", *access])
+
+
+def _tmpfs_options(words: list[str], rw: bool) -> list[str]:
+    """Docker's base options, each undone by its opposite when asked for."""
+    base = [word for word in (*_NOSUID_NOEXEC_NODEV,) if word.removeprefix("no") not in words]
+    access = [] if rw or "ro" in words else ["ro"]
+    return base + [word for word in words if word not in base] + access
+
+
+def _mount(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}

@@ -1,0 +1,46 @@
+"""Everything the engine may use, handed to each verb: no globals, no registry, no factory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from havre.engine.containers import Containers
+from havre.engine.events import Events
+from havre.engine.execs import Execs
+from havre.engine.settings import Settings
+from havre.image.images import Images
+from havre.network.networks import Networks
+from havre.registry.client import Client
+from havre.runtime.link import Runtime
+from havre.store import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What this host can do, asked once at start."""
+
+    cgroup_version: int  # 2 only when every controller is v2
+    kernel: str
+    operating_system: str
+    architecture: str
+    cpus: int
+    memory_bytes: int
+    hostname: str
+    seccomp: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """One daemon's parts."""
+
+    settings: Settings
+    host: Host
+    records: Records
+    images: Images
+    networks: Networks
+    runtime: Runtime
+    registry: Client
+    containers: Containers
+    execs: Execs
+    events: Events
+    default_seccomp: Mapping[str, object] | None  # a profile from --seccomp-profile; None: the built-in one

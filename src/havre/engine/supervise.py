@@ -1,0 +1,77 @@
+"""Follow running containers to their end: --rm and restart policies happen here."""
+
+import asyncio
+
+from havre import log
+from havre.engine import policy
+from havre.engine.container import Container
+from havre.engine.finish import finish
+from havre.engine.launch import launch
+from havre.engine.remove import remove_container
+from havre.engine.rooms import Rooms
+from havre.errors import HavreError
+from havre.runtime.link import Monitor
+from havre.tasks import spawn
+
+
+async def begin(rooms: Rooms, container: Container) -> None:
+    """Launch with the container's lock held, and follow it."""
+    watch(rooms, container, await launch(rooms, container))
+
+
+def watch(rooms: Rooms, container: Container, monitor: Monitor) -> None:
+    """Follow a running container to its end, in the background."""
+    spawn(f"watch {container.id[:12]}", _watch(rooms, container, monitor), report)
+
+
+def report(name: str, error: BaseException) -> None:
+    """Say that a background task failed."""
+    log.error("background task failed", task=name, error=repr(error))
+
+
+async def _watch(rooms: Rooms, container: Container, monitor: Monitor) -> None:
+    ended = await monitor.exited
+    async with container.lock:
+        await finish(rooms, container, ended)
+        again = _wants_restart(rooms, container)
+    if again:
+        spawn(f"restart {container.id[:12]}", _restart(rooms, container), report)
+    elif container.record.host_config.auto_remove:
+        await _auto_remove(rooms, container)
+
+
+def _wants_restart(rooms: Rooms, container: Container) -> bool:
+    if not policy.wants_restart(container.record.host_config.restart_policy, container.state):
+        return False
+    container.state.status = "restarting"
+    container.state.restart_count += 1
+    container.restart_now.clear()
+    rooms.containers.save(container)
+    return True
+
+
+async def _restart(rooms: Rooms, container: Container) -> None:
+    """Wait the back-off, then start again; a failed start is retried with a longer pause (policy always)."""
+    while True:
+        try:
+            await asyncio.wait_for(container.restart_now.wait(), container.restart_pause_s)
+        except TimeoutError:
+            pass
+        async with container.lock:
+            if container.state.status != "restarting":
+                return
+            try:
+                await begin(rooms, container)
+                return
+            except HavreError as error:
+                log.warn("restart failed", id=container.id[:12], error=error)
+                container.restart_pause_s = policy.next_pause_s(container.restart_pause_s, 0)
+                if not _wants_restart(rooms, container):
+                    return
+
+
+async def _auto_remove(rooms: Rooms, container: Container) -> None:
+    try:
+        await remove_container(rooms, container, force=False)
+    except HavreError as error:
+        log.warn("could not remove a --rm container", id=container.id[:12], error=error)
