@@ -17,7 +17,11 @@ EXEC_ROOT = "/run/havre"
 HOST = "unix:///run/havre/havre.sock"
 PIDFILE = "/run/havre/havred.pid"
 CONFIG_FILE = "/etc/havre/daemon.json"
-DOCKER_PATHS = {"hosts": "unix:///var/run/docker.sock", "pidfile": "/var/run/docker.pid", "config": "/etc/docker/daemon.json"}
+DOCKER_PATHS = {
+    "hosts": "unix:///var/run/docker.sock",
+    "pidfile": "/var/run/docker.pid",
+    "config": "/etc/docker/daemon.json",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,10 @@ def _runtimes(given: Mapping[str, Any]) -> dict[str, RuntimeChoice]:
     found = {name: RuntimeChoice(path) for name in ("runc", "crun") if (path := _which(name))}
     for name, choice in given.items():
         if not isinstance(choice, dict) or not choice.get("path"):
-            raise InvalidParameter(f"runtime '{name}' needs a path", hint=f'"runtimes": {{"{name}": {{"path": "/usr/bin/{name}"}}}}')
+            raise InvalidParameter(
+                f"runtime '{name}' needs a path",
+                hint=f'"runtimes": {{"{name}": {{"path": "/usr/bin/{name}"}}}}',
+            )
         path = choice["path"] if "/" in choice["path"] else _which(choice["path"])
         found[name] = RuntimeChoice(path or choice["path"], tuple(choice.get("runtimeArgs") or ()))
     return found
@@ -128,7 +135,9 @@ def _pool(given: Any) -> str:
     if isinstance(given, str):
         given = dict(part.partition("=")[::2] for part in given.split(","))
     if not isinstance(given, dict) or "base" not in given or "size" not in given:
-        raise InvalidParameter("an address pool needs base and size", hint='{"base": "10.10.0.0/16", "size": 24}')
+        raise InvalidParameter(
+            "an address pool needs base and size", hint='{"base": "10.10.0.0/16", "size": 24}'
+        )
     return f"{given['base']},{given['size']}"
 
 

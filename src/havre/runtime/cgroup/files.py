@@ -1,0 +1,136 @@
+"""Do what a CgroupPlan says, on cgroupfs. Lean: os only."""
+
+import os
+import time
+
+from havre.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from havre.runtime.cgroup.plan import CgroupPlan
+
+REMOVE_TRIES = 50  # EBUSY while the last processes are being reaped; 50 x 2 ms
+REMOVE_PAUSE_S = 0.002
+
+
+def create(plan: "CgroupPlan") -> None:
+    """Make the directories and apply the limits. Raises KernelError naming the file; what was made stays for `remove`."""
+    for path in plan["parents"]:
+        _mkdir(path)
+    for path, value in plan["subtree"]:
+        _write(path, value)
+    for path in plan["directories"]:
+        _mkdir(path)
+    for above, below in plan["copied"]:
+        _copy(above, below)
+    update(plan)
+
+
+def update(plan: "CgroupPlan") -> None:
+    """Apply the limits again, e.g. after they changed."""
+    for path, value, required in plan["writes"]:
+        try:
+            _write(path, value)
+        except KernelError:
+            if required:
+                raise
+
+
+def attach(plan: "CgroupPlan", pid: int) -> None:
+    """Move a process in; 0 is the caller."""
+    for path in plan["directories"]:
+        _write(path + "/cgroup.procs", str(pid))
+
+
+def freeze(state_file: str) -> None:
+    """Freeze all processes and wait until they are (v1 freezer.state, v2 cgroup.freeze)."""
+    v2 = state_file.endswith("cgroup.freeze")
+    _write(state_file, "1" if v2 else "FROZEN")
+    check = state_file.replace("cgroup.freeze", "cgroup.events") if v2 else state_file
+    for _ in range(500):
+        text = _read(check)
+        if ("frozen 1" in text) if v2 else (text.strip() == "FROZEN"):
+            return
+        time.sleep(REMOVE_PAUSE_S)
+    raise KernelError("freeze", state_file, 16)  # EBUSY
+
+
+def thaw(state_file: str) -> None:
+    _write(state_file, "0" if state_file.endswith("cgroup.freeze") else "THAWED")
+
+
+def kill(plan: "CgroupPlan") -> None:
+    """SIGKILL everything inside: for containers that share the host's pid namespace."""
+    for path in plan["directories"][:1]:
+        for word in _read(path + "/cgroup.procs").split():
+            try:
+                os.kill(int(word), 9)
+            except ProcessLookupError:
+                pass
+
+
+def oom_kills(plan: "CgroupPlan") -> int:
+    """How many processes the OOM killer took here."""
+    if not plan["oom"]:
+        return 0
+    try:
+        lines = _read(plan["oom"]).splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def remove(plan: "CgroupPlan") -> list[str]:
+    """Remove the container's directories; idempotent. Return those that stayed because something still runs in them."""
+    left = []
+    for path in plan["directories"]:
+        if not _rmdir(path):
+            left.append(path)
+    return left
+
+
+def _rmdir(path: str) -> bool:
+    for _ in range(REMOVE_TRIES):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            time.sleep(REMOVE_PAUSE_S)
+        else:
+            return True
+    return False
+
+
+def _mkdir(path: str) -> None:
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise KernelError("mkdir", path, error.errno or 0) from None
+
+
+def _copy(above: str, below: str) -> None:
+    """A v1 cpuset is empty when new, and nothing can be attached to an empty one."""
+    if not _read(below).strip():
+        _write(below, _read(above).strip())
+
+
+def _write(path: str, value: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise KernelError("write", f"{path} {value!r}", error.errno or 0) from None
+
+
+def _read(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 65536).decode("ascii", "replace")
+    finally:
+        os.close(fd)

@@ -1,0 +1,272 @@
+"""Compile a RunPlan into a Program: plain tuples the child carries out one after the other. Pure; runs in the daemon.
+
+Everything that can be wrong in an OCI config is refused here, before the first side effect.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from havre.errors import InvalidParameter
+from havre.linux import syscalls as sys
+from havre.runtime import caps, mountopts, seccomp
+from havre.runtime.cgroup.layout import Layout
+from havre.runtime.cgroup.plan import CgroupPlan, make_plan
+from havre.spec.runplan import OciConfig, RunPlan, VethPlan
+
+NAMESPACES = {
+    "mount": sys.CLONE_NEWNS,
+    "pid": sys.CLONE_NEWPID,
+    "network": sys.CLONE_NEWNET,
+    "ipc": sys.CLONE_NEWIPC,
+    "uts": sys.CLONE_NEWUTS,
+    "cgroup": sys.CLONE_NEWCGROUP,
+    "time": sys.CLONE_NEWTIME,
+}
+RLIMITS = {  # asm-generic/resource.h
+    name: number
+    for number, name in enumerate(
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+    )
+}
+# What every container finds in /dev (runtime-spec config-linux.md, "Default Devices"): name, major, minor.
+NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+    ("core", "/proc/kcore"),
+)
+
+
+class Process(TypedDict):
+    """One process, compiled."""
+
+    args: list[str]
+    env: list[str]
+    cwd: str
+    user: str  # names or numbers to look up inside; "" takes the next three as they are
+    uid: int
+    gid: int
+    groups: list[int]
+    group_add: list[str]
+    umask: int
+    caps: dict[str, int]
+    no_new_privileges: bool
+    rlimits: list[tuple[int, str, int, int]]
+    oom_score_adj: int | None
+    seccomp: bytes
+    terminal: bool
+    init: bool
+
+
+class Program(TypedDict):
+    """One container, compiled; marshal-able."""
+
+    id: str
+    flags: int  # CLONE_NEW*
+    joins: list[tuple[str, int, str]]  # (type, CLONE_NEW*, path)
+    hostname: str
+    domainname: str
+    root: list[Any]  # ["overlay", lower, upper, work] or ["bind", path]
+    root_readonly: bool
+    root_propagation: int
+    mounts: list[tuple[Any, ...]]  # ("fs" | "bind" | "cgroup", target, ...)
+    nodes: list[tuple[str, str, int, int, int, int, int]]
+    masked: list[str]
+    readonly: list[str]
+    sysctl: list[tuple[str, str]]
+    process: Process
+    cgroup: CgroupPlan
+    veths: list[VethPlan]
+    mount_at: str  # a host directory to put the root on, only seen in the container's mount namespace
+
+
+def compile_plan(plan: RunPlan, layout: Layout) -> Program:
+    """Return the program of one container. Raises InvalidParameter naming the part of the config."""
+    config = plan["config"]
+    linux = config.get("linux") or {}
+    flags, joins = _namespaces(linux, plan["join_netns"])
+    cgroup = make_plan(
+        layout, linux.get("cgroupsPath") or f"/havre/{plan['id']}", linux.get("resources") or {}
+    )
+    private_cgroup = bool(flags & sys.CLONE_NEWCGROUP)
+    overlay = plan["overlay"]
+    root = config.get("root") or {}
+    process = compile_process(
+        config.get("process") or {}, linux.get("seccomp"), plan["user"], plan["group_add"]
+    )
+    process["init"] = plan["init"]
+    return Program(
+        id=plan["id"],
+        flags=flags,
+        joins=joins,
+        hostname=config.get("hostname") or "",
+        domainname=config.get("domainname") or "",
+        root=["overlay", overlay["lower"], overlay["upper"], overlay["work"]]
+        if overlay
+        else ["bind", root.get("path") or ""],
+        root_readonly=bool(root.get("readonly")),
+        root_propagation=_propagation(linux.get("rootfsPropagation") or "rprivate"),
+        mounts=[_mount(mount, cgroup, layout, private_cgroup) for mount in config.get("mounts") or []],
+        nodes=[*_default_nodes(), *(_node(device) for device in linux.get("devices") or [])],
+        masked=[_absolute(path) for path in linux.get("maskedPaths") or []],
+        readonly=[_absolute(path) for path in linux.get("readonlyPaths") or []],
+        sysctl=[_sysctl(key, value, config, flags) for key, value in (linux.get("sysctl") or {}).items()],
+        process=process,
+        cgroup=cgroup,
+        veths=plan["veths"],
+        mount_at=plan["run_dir"],
+    )
+
+
+def compile_process(
+    process: dict[str, Any], filters: dict[str, Any] | None, user: str, group_add: Sequence[str]
+) -> Process:
+    """Return one OCI process object, compiled; for run and exec."""
+    args = process.get("args") or []
+    if not args or not isinstance(args[0], str):
+        raise InvalidParameter("process.args is empty", hint="name a command")
+    identity = process.get("user") or {}
+    uid, gid = int(identity.get("uid") or 0), int(identity.get("gid") or 0)
+    return Process(
+        args=[_text(arg, "process.args") for arg in args],
+        env=[_text(entry, "process.env") for entry in process.get("env") or []],
+        cwd=_absolute(process.get("cwd") or "/"),
+        user=user,
+        uid=uid,
+        gid=gid,
+        groups=[int(group) for group in identity.get("additionalGids") or []],
+        group_add=list(group_add),
+        umask=int(identity.get("umask", 0o022)),
+        caps=caps.masks(process.get("capabilities")),
+        no_new_privileges=bool(process.get("noNewPrivileges")),
+        rlimits=[_rlimit(limit) for limit in process.get("rlimits") or []],
+        oom_score_adj=process.get("oomScoreAdj"),
+        seccomp=seccomp.compile_profile(filters, os.uname().machine) if filters else b"",
+        terminal=bool(process.get("terminal")),
+        init=False,
+    )
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise InvalidParameter("a zero byte or no string", context=where)
+    return value
+
+
+def _absolute(path: str) -> str:
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise InvalidParameter(f"{path!r} is not an absolute path")
+    return path
+
+
+def _namespaces(linux: dict[str, Any], join_netns: str) -> tuple[int, list[tuple[str, int, str]]]:
+    flags, joins = 0, []
+    for namespace in linux.get("namespaces") or []:
+        kind, path = namespace.get("type"), namespace.get("path") or ""
+        if kind == "user":
+            raise InvalidParameter("user namespaces are not there yet", hint="leave the user namespace out")
+        if kind not in NAMESPACES:
+            raise InvalidParameter(f"unknown namespace type {kind!r}")
+        if path:
+            joins.append((kind, NAMESPACES[kind], _absolute(path)))
+        else:
+            flags |= NAMESPACES[kind]
+    if join_netns and not any(kind == "network" for kind, _, _ in joins):
+        joins.append(("network", sys.CLONE_NEWNET, join_netns))
+    if not flags & sys.CLONE_NEWNS:
+        raise InvalidParameter("a container needs a mount namespace of its own")
+    return flags & ~sys.CLONE_NEWTIME, joins
+
+
+def _propagation(word: str) -> int:
+    if word.removeprefix("r") not in mountopts.PROPAGATION:
+        raise InvalidParameter(f"invalid propagation {word!r}", context="linux.rootfsPropagation")
+    return mountopts.PROPAGATION[word.removeprefix("r")]
+
+
+def _mount(
+    mount: dict[str, Any], cgroup: CgroupPlan, layout: Layout, private_cgroup: bool
+) -> tuple[Any, ...]:
+    """Return ("fs", target, type, source, attributes, data, propagation), ("bind", ...) or ("cgroup", ...)."""
+    target, kind, source = (
+        _absolute(mount.get("destination") or ""),
+        mount.get("type") or "",
+        mount.get("source") or "",
+    )
+    options = mountopts.read(mount.get("options") or [])
+    if options.bind or kind == "bind":
+        attributes = (options.add, options.clear, options.recursive_add)
+        spread = (options.propagation, options.propagation_recursive)
+        return ("bind", target, source, options.bind_recursive, *attributes, *spread)
+    if kind == "cgroup" or kind == "cgroup2":
+        return (
+            "cgroup",
+            target,
+            options.add,
+            _cgroup_views(cgroup, layout),
+            layout.unified and private_cgroup,
+        )
+    return (
+        "fs",
+        target,
+        kind,
+        source or kind,
+        options.add,
+        [list(pair) for pair in options.data],
+        options.propagation,
+    )
+
+
+def _cgroup_views(cgroup: CgroupPlan, layout: Layout) -> list[tuple[str, str]]:
+    """Return (name below /sys/fs/cgroup, host directory): the container sees its own groups only. v2: one, named ""."""
+    if layout.unified:
+        return [("", path) for path in cgroup["directories"]]
+    views = []
+    for mount in dict.fromkeys(layout.v1.values()):
+        own = next(path for path in cgroup["directories"] if path.startswith(mount + "/"))
+        views.append((os.path.basename(mount), own))
+    return views
+
+
+def _default_nodes() -> list[tuple[str, str, int, int, int, int, int]]:
+    return [(f"/dev/{name}", "c", major, minor, 0o666, 0, 0) for name, major, minor in NODES]
+
+
+def _node(device: dict[str, Any]) -> tuple[str, str, int, int, int, int, int]:
+    kind = device.get("type")
+    if kind not in ("c", "b", "u", "p"):
+        raise InvalidParameter(f"unknown device type {kind!r}", context=f"device {device.get('path')}")
+    numbers = int(device.get("major") or 0), int(device.get("minor") or 0)
+    mode = int(device["fileMode"]) & 0o777 if device.get("fileMode") is not None else 0o666
+    owner = int(device.get("uid") or 0), int(device.get("gid") or 0)
+    return (_absolute(device.get("path") or ""), kind, *numbers, mode, *owner)
+
+
+_SYSCTL_IPC = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
+
+
+def _sysctl(key: str, value: Any, config: OciConfig, flags: int) -> tuple[str, str]:
+    """Only what belongs to a namespace of the container's own; anything else would change the host."""
+    namespace = "network" if key.startswith("net.") else "ipc" if key.startswith(_SYSCTL_IPC) else ""
+    if key in ("kernel.domainname", "kernel.hostname"):
+        namespace = "uts"
+    parts = key.replace("/", ".").split(".")
+    if not namespace or ".." in key or not all(parts):
+        raise InvalidParameter(f"sysctl {key!r} is not in a separate kernel namespace")
+    if not flags & NAMESPACES[namespace]:
+        raise InvalidParameter(f"sysctl {key!r} is not allowed in the host's {namespace} namespace")
+    return "/".join(parts) if "/" not in key else key, str(value)
+
+
+def _rlimit(limit: dict[str, Any]) -> tuple[int, str, int, int]:
+    name = str(limit.get("type") or "").removeprefix("RLIMIT_")
+    if name not in RLIMITS:
+        raise InvalidParameter(f"invalid ulimit type: {name.lower()}")
+    soft, hard = int(limit.get("soft", 0)), int(limit.get("hard", 0))
+    if hard >= 0 and (soft > hard or soft < 0):
+        raise InvalidParameter(f"ulimit {name.lower()}: soft limit {soft} is above the hard limit {hard}")
+    return RLIMITS[name], name.lower(), soft, hard

@@ -1,0 +1,347 @@
+"""Build the container's root in its own mount namespace. Lean; runs in the child, before pivot_root where it says so.
+
+Nothing inside the root is trusted: every target is opened with openat2(RESOLVE_IN_ROOT | NO_MAGICLINKS) and mounted on through
+that very fd, so no symlink the image or a racing neighbour plants can lead a mount elsewhere (CVE-2021-30465 and its kin).
+"""
+
+import os
+import stat
+
+from havre.errors import KernelError
+from havre.linux import syscalls as sys
+
+IN_ROOT = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
+PATH_FD = os.O_PATH
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from havre.runtime.plan import Program
+
+
+def build(program: "Program") -> int:
+    """Mount everything and return an O_PATH fd of the root. The caller then pivots."""
+    sys.mount_propagation(
+        b"/", sys.MS_REC | (sys.MS_SLAVE if program["root_propagation"] != sys.MS_PRIVATE else sys.MS_PRIVATE)
+    )
+    sources = _open_sources(program)
+    root = _mount_root(program)
+    for place, mount in enumerate(program["mounts"]):
+        if mount[0] == "fs":
+            _mount_fs(root, mount)
+        elif mount[0] == "bind":
+            _mount_bind(root, mount, sources[place])
+        else:
+            _mount_cgroup(root, mount, sources[place])
+        if mount[1] == "/dev" and mount[0] == "fs":
+            _fill_dev(root, program)
+    return root
+
+
+def enter(program: "Program", root: int) -> None:
+    """pivot_root into `root` and forget the host's tree; then the root's propagation and read-only flag."""
+    os.fchdir(root)
+    sys.pivot_root(b".", b".")
+    sys.umount(b".", sys.MNT_DETACH)
+    os.chdir("/")
+    if program["root_propagation"] != sys.MS_PRIVATE:
+        sys.mount_propagation(b"/", program["root_propagation"])
+
+
+def seal(program: "Program") -> None:
+    """After the pivot: sysctls through a procfs that is checked, then read-only and masked paths, then the root itself."""
+    root = os.open("/", PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
+    _write_sysctls(root, program["sysctl"])
+    for path in program["readonly"]:
+        _make_readonly(root, path)
+    if program["masked"]:
+        _mask_all(root, program["masked"])
+    if program["root_readonly"]:
+        fd = sys.open_tree("/", 0)
+        sys.mount_setattr(fd, "/", add=sys.MOUNT_ATTR_RDONLY)
+        os.close(fd)
+    os.close(root)
+
+
+def _open_sources(program: "Program") -> dict[int, list[int]]:
+    """Open every bind source on the host before the root is entered: detached copies, in order of the mounts."""
+    found: dict[int, list[int]] = {}
+    for place, mount in enumerate(program["mounts"]):
+        if mount[0] == "bind":
+            flags = sys.OPEN_TREE_CLONE | (sys.AT_RECURSIVE if mount[3] else 0)
+            found[place] = [sys.open_tree(mount[2], flags)]
+        elif mount[0] == "cgroup" and not mount[4]:
+            found[place] = [
+                sys.open_tree(path, sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE) for _, path in mount[3]
+            ]
+        elif mount[0] == "cgroup":
+            found[place] = []
+    return found
+
+
+def _mount_root(program: "Program") -> int:
+    kind, *rest = program["root"]
+    if kind == "overlay":
+        tree = _overlay(*rest)
+    else:
+        tree = sys.open_tree(rest[0], sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE)
+        sys.mount_setattr(tree, rest[0], propagation=sys.MS_PRIVATE, recursive=True)
+    place = os.open(program["mount_at"], PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
+    sys.move_mount(tree, place, program["mount_at"])
+    os.close(place)
+    return tree
+
+
+def _overlay(lower: list[str], upper: str, work: str) -> int:
+    context = sys.fsopen("overlay")
+    try:
+        for layer in lower:  # one call a layer: no limit by the size of an option page (Linux 6.5)
+            sys.fsconfig_string(context, "lowerdir+", layer, "overlay")
+    except KernelError:
+        os.close(context)
+        context = sys.fsopen("overlay")
+        sys.fsconfig_string(context, "lowerdir", ":".join(lower), "overlay")
+    sys.fsconfig_string(context, "upperdir", upper, "overlay")
+    sys.fsconfig_string(context, "workdir", work, "overlay")
+    tree = sys.fsmount(context, 0, "overlay")
+    os.close(context)
+    return tree
+
+
+def open_in(root: int, path: str, flags: int) -> int:
+    """Open a path inside the root; symlinks lead nowhere but inside."""
+    return sys.openat2(root, path, flags, resolve=IN_ROOT)
+
+
+def make_target(root: int, path: str, *, directory: bool) -> int:
+    """Return an O_PATH fd of a mount target, making it and its parents when they are missing."""
+    try:
+        return open_in(root, path, PATH_FD)
+    except KernelError as error:
+        if error.errno != 2:
+            raise
+    parent = _make_parents(root, path if directory else os.path.dirname(path))
+    if directory:
+        return parent
+    name = os.path.basename(path)
+    try:
+        os.close(
+            sys.openat2(parent, name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode=0o755, resolve=IN_ROOT)
+        )
+    except KernelError as error:
+        if error.errno != 17:
+            raise
+    try:
+        return open_in(root, path, PATH_FD)
+    finally:
+        os.close(parent)
+
+
+def _make_parents(root: int, path: str) -> int:
+    """mkdir -p below the root, one component at a time, each opened in the root again."""
+    current = open_in(root, "/", PATH_FD)
+    done = ""
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        done += "/" + part
+        following = _open_or_make(root, current, part, done)
+        os.close(current)
+        current = following
+    return current
+
+
+def _open_or_make(root: int, parent: int, name: str, path: str) -> int:
+    try:
+        return open_in(root, path, PATH_FD | os.O_DIRECTORY)
+    except KernelError as error:
+        if error.errno != 2:
+            raise
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        pass  # a dangling symlink, or somebody was faster: the next open tells
+    except OSError as error:
+        raise KernelError("mkdir", path, error.errno or 0) from None
+    return open_in(root, path, PATH_FD | os.O_DIRECTORY)
+
+
+def _mount_fs(root: int, mount: tuple) -> None:  # type: ignore[type-arg]
+    _, target, kind, source, attributes, data, propagation = mount
+    context = sys.fsopen(kind)
+    if kind == "tmpfs" or kind == "ramfs":
+        sys.fsconfig_string(context, "source", source, target)
+    for key, value in data:
+        if value is None:
+            sys.fsconfig_flag(context, key, target)
+        else:
+            sys.fsconfig_string(context, key, value, target)
+    tree = sys.fsmount(context, attributes, target)
+    os.close(context)
+    if propagation:
+        sys.mount_setattr(tree, target, propagation=propagation)
+    _attach(root, tree, target, directory=True)
+
+
+def _attach(root: int, tree: int, target: str, *, directory: bool) -> None:
+    place = make_target(root, target, directory=directory)
+    sys.move_mount(tree, place, target)
+    os.close(place)
+    os.close(tree)
+
+
+def _mount_bind(root: int, mount: tuple, sources: list[int]) -> None:  # type: ignore[type-arg]
+    _, target, source, recursive, add, clear, recursive_add, propagation, deep = mount
+    tree = sources[0]
+    directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+    sys.mount_setattr(
+        tree, source, propagation=propagation or sys.MS_PRIVATE, recursive=deep or not propagation
+    )
+    if add or clear:
+        sys.mount_setattr(tree, source, add=add, clear=clear)
+    if recursive_add:
+        sys.mount_setattr(tree, source, add=recursive_add, recursive=True)
+    _attach(root, tree, target, directory=directory)
+
+
+def _mount_cgroup(root: int, mount: tuple, sources: list[int]) -> None:  # type: ignore[type-arg]
+    """v2: a cgroup2 of the container's own namespace, or its directory. v1: a tmpfs with each controller's own directory."""
+    _, target, attributes, views, private = mount
+    if private:
+        context = sys.fsopen("cgroup2")
+        tree = sys.fsmount(context, attributes, target)
+        os.close(context)
+        _attach(root, tree, target, directory=True)
+        return
+    if views and views[0][0] == "":
+        sys.mount_setattr(sources[0], target, add=attributes, propagation=sys.MS_PRIVATE, recursive=True)
+        _attach(root, sources[0], target, directory=True)
+        return
+    context = sys.fsopen("tmpfs")
+    sys.fsconfig_string(context, "mode", "755", target)
+    tree = sys.fsmount(context, attributes & ~sys.MOUNT_ATTR_RDONLY, target)
+    os.close(context)
+    place = make_target(root, target, directory=True)
+    sys.move_mount(tree, place, target)
+    for (name, path), source in zip(views, sources, strict=True):
+        sys.mount_setattr(source, path, add=attributes, propagation=sys.MS_PRIVATE, recursive=True)
+        os.mkdir(name, 0o555, dir_fd=tree)
+        spot = sys.openat2(tree, name, PATH_FD | os.O_DIRECTORY, resolve=sys.RESOLVE_BENEATH)
+        sys.move_mount(source, spot, target + "/" + name)
+        os.close(spot)
+        os.close(source)
+    if attributes & sys.MOUNT_ATTR_RDONLY:
+        sys.mount_setattr(tree, target, add=sys.MOUNT_ATTR_RDONLY)
+    os.close(place)
+    os.close(tree)
+
+
+def _fill_dev(root: int, program: "Program") -> None:
+    """Nodes and links in the fresh /dev tmpfs; the cgroup's device rules were written before this process was attached."""
+    dev = open_in(root, "/dev", PATH_FD | os.O_DIRECTORY)
+    if (
+        sys.filesystem_magic(dev) != 0x01021994
+    ):  # TMPFS_MAGIC: never make nodes in the image's own /dev (CVE-2026-41579)
+        raise KernelError("mknod", "/dev", 22)
+    for path, kind, major, minor, mode, uid, gid in program["nodes"]:
+        _make_node(root, path, kind, os.makedev(major, minor), mode, uid, gid)
+    for name, target in (
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("core", "/proc/kcore"),
+        ("ptmx", "pts/ptmx"),
+    ):
+        try:
+            os.symlink(target, name, dir_fd=dev)
+        except FileExistsError:
+            pass  # --device gave a node of that name
+    os.close(dev)
+
+
+_KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+
+
+def _make_node(root: int, path: str, kind: str, device: int, mode: int, uid: int, gid: int) -> None:
+    parent = _make_parents(root, os.path.dirname(path))
+    name = os.path.basename(path)
+    try:
+        os.mknod(name, mode | _KINDS[kind], device, dir_fd=parent)
+        node = sys.openat2(parent, name, PATH_FD | os.O_NOFOLLOW, resolve=sys.RESOLVE_BENEATH)
+        os.chmod(f"/proc/self/fd/{node}", mode)
+        os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        os.close(node)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise KernelError("mknod", path, error.errno or 0) from None
+    finally:
+        os.close(parent)
+
+
+def _write_sysctls(root: int, sysctls: list[tuple[str, str]]) -> None:
+    if not sysctls:
+        return
+    proc = open_in(root, "/proc/sys", PATH_FD | os.O_DIRECTORY)
+    if (
+        sys.filesystem_magic(proc) != sys.PROC_SUPER_MAGIC
+    ):  # CVE-2025-52881: a fake procfs would take the write elsewhere
+        raise KernelError("open", "/proc/sys", 22)
+    for path, value in sysctls:
+        strict = sys.RESOLVE_BENEATH | sys.RESOLVE_NO_SYMLINKS | sys.RESOLVE_NO_XDEV
+        fd = sys.openat2(proc, path, os.O_WRONLY, resolve=strict)
+        try:
+            os.write(fd, value.encode())
+        except OSError as error:
+            raise KernelError("write", f"sysctl {path.replace('/', '.')}={value}", error.errno or 0) from None
+        finally:
+            os.close(fd)
+    os.close(proc)
+
+
+def _make_readonly(root: int, path: str) -> None:
+    """Bind a path on itself, read-only; one that is missing needs nothing."""
+    try:
+        place = open_in(root, path, PATH_FD)
+    except KernelError as error:
+        if error.errno in (2, 20):
+            return
+        raise
+    tree = sys.open_tree("", sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE | sys.AT_EMPTY_PATH, place)
+    sys.mount_setattr(tree, path, add=sys.MOUNT_ATTR_RDONLY, recursive=True)
+    sys.move_mount(tree, place, path)
+    os.close(tree)
+    os.close(place)
+
+
+def _mask_all(root: int, paths: list[str]) -> None:
+    """Cover files with /dev/null and directories with an empty read-only tmpfs."""
+    null = open_in(root, "/dev/null", PATH_FD | os.O_NOFOLLOW)
+    status = os.fstat(null)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):  # CVE-2025-31133
+        raise KernelError("open", "/dev/null is not the null device", 22)
+    empty = -1
+    for path in paths:
+        try:
+            place = open_in(root, path, PATH_FD)
+        except KernelError as error:
+            if error.errno in (2, 20):
+                continue
+            raise
+        if stat.S_ISDIR(os.fstat(place).st_mode):
+            if empty < 0:
+                empty = _empty_tmpfs()
+            tree = sys.open_tree("", sys.OPEN_TREE_CLONE | sys.AT_EMPTY_PATH, empty)
+        else:
+            tree = sys.open_tree("", sys.OPEN_TREE_CLONE | sys.AT_EMPTY_PATH, null)
+        sys.move_mount(tree, place, path)
+        os.close(tree)
+        os.close(place)
+    os.close(null)
+
+
+def _empty_tmpfs() -> int:
+    context = sys.fsopen("tmpfs")
+    sys.fsconfig_string(context, "size", "0", "mask")
+    tree = sys.fsmount(context, sys.MOUNT_ATTR_RDONLY, "mask")
+    os.close(context)
+    return tree
