@@ -1,0 +1,223 @@
+"""The container's first process, from clone to execve. Lean: everything is imported before pivot_root, nothing after.
+
+Talks to its monitor over one seqpacket socket: waits for "go", sends "tty" with the pty master, "warn" with a text, and
+"fail" with (call, target, errno). That the socket closes at execve means success.
+"""
+
+import fcntl
+import marshal
+import os
+import resource
+import signal
+import socket
+import termios
+
+from havre.errors import KernelError
+from havre.linux import syscalls as sys
+from havre.runtime import identity, rootfs
+
+TIOCGPTPEER = 0x5441  # asm-generic/ioctls.h: open the slave of a master without a path
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from havre.runtime.plan import Process, Program
+_PRELOADED = (resource, signal)  # used after the root has changed; importing then would look in the container
+
+
+def run(program: "Program", stdio: tuple[int, int, int], channel: socket.socket) -> None:
+    """Become the container. Never returns."""
+    try:
+        sys.prctl(
+            sys.PR_SET_DUMPABLE, 0
+        )  # nothing inside may read this process: it still is the host's python
+        if channel.recv(16) != b"go":
+            os._exit(1)  # the monitor has gone or gave up
+        _enter_namespaces(program)
+        root = rootfs.build(program)
+        rootfs.enter(program, root)
+        process = program["process"]
+        slave = _open_console(process, channel) if process["terminal"] else -1
+        rootfs.seal(program)
+        start_process(process, stdio, slave, channel)
+    except identity.UnknownUser as error:
+        channel.send(marshal.dumps(("fail", "user", str(error), 0)))
+    except KernelError as error:
+        channel.send(marshal.dumps(("fail", error.call, error.target, error.errno)))
+    except BaseException as error:  # noqa: BLE001 - top frame of a process: everything must reach the monitor
+        channel.send(marshal.dumps(("fail", "init", repr(error), 0)))
+    os._exit(1)
+
+
+def _enter_namespaces(program: "Program") -> None:
+    for kind, flag, path in program["joins"]:
+        if kind != "pid":  # that one is joined by the parent before the clone
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            sys.setns(fd, flag, path)
+            os.close(fd)
+    if program["flags"] & sys.CLONE_NEWUTS:
+        if program["hostname"]:
+            sys.set_hostname(program["hostname"])
+        if program["domainname"]:
+            sys.set_domainname(program["domainname"])
+
+
+def _open_console(process: "Process", channel: socket.socket) -> int:
+    """Make a pty in the container's own devpts, bind it on /dev/console, hand the master to the monitor; return the slave."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    master = rootfs.open_in(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(master, termios.TIOCSPTLCK if hasattr(termios, "TIOCSPTLCK") else 0x40045431, b"\0\0\0\0")
+    slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    place = rootfs.make_target(root, "/dev/console", directory=False)
+    tree = sys.open_tree("", sys.OPEN_TREE_CLONE | sys.AT_EMPTY_PATH, slave)
+    sys.move_mount(tree, place, "/dev/console")
+    socket.send_fds(channel, [marshal.dumps(("tty",))], [master])
+    for fd in (root, master, place, tree):
+        os.close(fd)
+    return slave
+
+
+def start_process(
+    process: "Process", stdio: tuple[int, int, int], slave: int, channel: socket.socket
+) -> None:
+    """The last steps, the same for run and exec: session, streams, limits, directory, user, filter, execve."""
+    os.setsid()
+    _connect_streams(stdio, slave)
+    for text in identity.set_rlimits(process):
+        channel.send(marshal.dumps(("warn", text)))
+    uid, gid, groups, home = _identity(process)
+    _own_streams(uid, slave)
+    os.umask(process["umask"])
+    try:
+        sys.join_new_keyring("_ses")
+    except KernelError:
+        pass  # a kernel without keyrings has nothing to hide there
+    _reset_signals()
+    environment = _environment(process["env"], home)
+    _change_directory(process["cwd"], uid, gid, groups)
+    identity.become(process, uid, gid, groups)
+    if process["init"]:
+        _reap_for_child()
+    sys.close_on_exec_from(3)
+    execute(process["args"], environment)
+
+
+def _connect_streams(stdio: tuple[int, int, int], slave: int) -> None:
+    for target, source in enumerate(stdio if slave < 0 else (slave, slave, slave)):
+        os.dup2(source, target, inheritable=True)
+    if slave >= 0:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _identity(process: "Process") -> tuple[int, int, list[int], str]:
+    if process["user"] or process["group_add"]:
+        return identity.look_up(process["user"] or str(process["uid"]), process["group_add"])
+    uid, gid, extra, home = identity.look_up(str(process["uid"]), [])
+    if process["gid"] or process["groups"]:
+        return uid, process["gid"], process["groups"], home
+    return uid, gid, extra, home
+
+
+def _own_streams(uid: int, slave: int) -> None:
+    """The user must be able to open /dev/stdout and its terminal again; a null device is left alone."""
+    if uid == 0:
+        return
+    for fd in (0, 1, 2):
+        status = os.fstat(fd)
+        if status.st_rdev != os.makedev(1, 3):
+            try:
+                os.fchown(fd, uid, -1 if slave >= 0 else status.st_gid)
+            except OSError:
+                pass  # a socket or a read-only place: the process still has the open fd
+
+
+def _reset_signals() -> None:
+    for number in signal.valid_signals():
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except (OSError, ValueError):
+                pass
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _environment(entries: list[str], home: str) -> dict[bytes, bytes]:
+    found = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        found[os.fsencode(name)] = os.fsencode(value)
+    found.setdefault(b"HOME", os.fsencode(home or "/"))
+    return found
+
+
+def _change_directory(path: str, uid: int, gid: int, groups: list[int]) -> None:
+    """Go there, making it if it is missing (Docker's WORKDIR rule), and never outside: no magic links (CVE-2024-21626)."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = rootfs.make_target(root, path, directory=True)
+    finally:
+        os.close(root)
+    try:
+        os.fchdir(fd)
+    except OSError as error:
+        raise KernelError("chdir", path, error.errno or 0) from None
+    os.close(fd)
+
+
+def execute(args: list[str], environment: dict[bytes, bytes]) -> None:
+    """execve, by the container's own PATH. Raises KernelError("execve", command, errno)."""
+    words = [os.fsencode(arg) for arg in args]
+    command = words[0]
+    if b"/" in command:
+        places = [command]
+    else:
+        places = [
+            folder + b"/" + command
+            for folder in environment.get(b"PATH", b"").split(b":")
+            if folder.startswith(b"/")
+        ]
+    worst = 2
+    for place in places:
+        try:
+            os.execve(place, words, environment)
+        except OSError as error:
+            if error.errno not in (2, 20):
+                worst = error.errno or worst
+                if error.errno != 13:
+                    break
+    raise KernelError("execve", args[0], worst)
+
+
+def _reap_for_child() -> None:
+    """--init: stay as pid 1, pass signals on, reap orphans, end with the child's code. Returns in the child only.
+
+    A fork of this small process instead of a binary of ours: it is not dumpable, holds nothing but its code, and costs
+    about 0.4 MB; the child goes on to execve.
+    """
+    signals = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    child = os.fork()
+    if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        return
+    os.closerange(3, 65536)
+    sys.set_name(b"havre-init")
+    while True:
+        number = signal.sigwait(signal.valid_signals())
+        if number in signals:
+            try:
+                os.kill(child, number)
+            except ProcessLookupError:
+                pass
+        _reap(child)
+
+
+def _reap(child: int) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            os._exit(0)
+        if pid == 0:
+            return
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)

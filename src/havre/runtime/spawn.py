@@ -1,0 +1,182 @@
+"""Clone the container's init, or join a running one. Lean; runs in the monitor, which becomes the parent of both."""
+
+import marshal
+import os
+import socket
+
+from havre.errors import CommandNotExecutable, CommandNotFound, HavreError, InvalidParameter, KernelError
+from havre.linux import syscalls as sys
+from havre.runtime import init
+from havre.runtime.cgroup import files as cgroups
+
+SIGCHLD = 17
+ALL_NAMESPACES = (
+    sys.CLONE_NEWNS
+    | sys.CLONE_NEWUTS
+    | sys.CLONE_NEWIPC
+    | sys.CLONE_NEWPID
+    | sys.CLONE_NEWNET
+    | sys.CLONE_NEWCGROUP
+)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from havre.runtime.plan import Process, Program
+
+
+class Started:
+    """A process that has reached execve, or told why not."""
+
+    __slots__ = ("failure", "master", "pid", "warnings")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.master = -1  # pty master, -1 without a terminal
+        self.warnings: list[str] = []
+        self.failure: tuple[str, str, int] | None = None
+
+
+def spawn_init(
+    program: "Program", stdio: tuple[int, int, int], prepare: "Callable[[int], list[str]]"
+) -> Started:
+    """Clone, let `prepare(pid)` do the parent's part (cgroup, veths; returns warnings), and wait for execve or a failure."""
+    own_pid_namespace = _join_pid_namespace(program)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = sys.clone(program["flags"], SIGCHLD)
+    if pid == 0:
+        ours.close()
+        init.run(program, stdio, theirs)
+    theirs.close()
+    if own_pid_namespace >= 0:
+        sys.setns(own_pid_namespace, sys.CLONE_NEWPID)
+        os.close(own_pid_namespace)
+    started = Started(pid)
+    try:
+        started.warnings += prepare(pid)
+        ours.send(b"go")
+        _listen(ours, started)
+    except BaseException:
+        _end(pid)
+        raise
+    finally:
+        ours.close()
+    if started.failure:
+        _end(pid)
+    return started
+
+
+def _join_pid_namespace(program: "Program") -> int:
+    """`--pid container:X`: children are born where pid_for_children says; return an fd to go back."""
+    for kind, flag, path in program["joins"]:
+        if kind == "pid":
+            own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            sys.setns(target, flag, path)
+            os.close(target)
+            return own
+    return -1
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, 9)
+    except ProcessLookupError:
+        pass
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+
+
+def _listen(channel: socket.socket, started: Started) -> None:
+    """Read what the child says until execve closes its end."""
+    while True:
+        data, fds, _, _ = socket.recv_fds(channel, 65536, 1)
+        if not data:
+            return
+        kind, *rest = marshal.loads(data)
+        if kind == "tty":
+            started.master = fds[0]
+        elif kind == "warn":
+            started.warnings.append(rest[0])
+        elif kind == "pid":
+            started.pid = rest[0]
+        else:
+            started.failure = (rest[0], rest[1], rest[2])
+
+
+def join_exec(
+    target: int,
+    process: "Process",
+    cgroup: dict,
+    stdio: tuple[int, int, int],  # type: ignore[type-arg]
+) -> Started:
+    """Start one more process inside the container whose init `target` (pidfd) is; the caller becomes its parent."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    helper = os.fork()
+    if helper == 0:
+        ours.close()
+        _join(target, process, cgroup, stdio, theirs)
+    theirs.close()
+    started = Started(0)
+    try:
+        _listen(ours, started)
+    finally:
+        ours.close()
+        os.waitpid(helper, 0)
+    if started.failure and started.pid:
+        _end(started.pid)
+    return started
+
+
+def _join(
+    target: int, process: "Process", cgroup: dict, stdio: tuple[int, int, int], channel: socket.socket
+) -> None:  # type: ignore[type-arg]
+    """In the helper: cgroup, then all namespaces at once, then a sibling that is born inside and goes on to execve."""
+    try:
+        sys.prctl(sys.PR_SET_DUMPABLE, 0)
+        cgroups.attach(cgroup, 0)  # type: ignore[arg-type]
+        sys.setns(target, ALL_NAMESPACES, "container")
+        pid = sys.clone(sys.CLONE_PARENT, SIGCHLD)
+        if pid:
+            channel.send(marshal.dumps(("pid", pid)))
+            os._exit(0)
+        slave = _open_terminal(channel) if process["terminal"] else -1
+        init.start_process(process, stdio, slave, channel)
+    except init.identity.UnknownUser as error:
+        channel.send(marshal.dumps(("fail", "user", str(error), 0)))
+    except KernelError as error:
+        channel.send(marshal.dumps(("fail", error.call, error.target, error.errno)))
+    except BaseException as error:  # noqa: BLE001 - top frame of a process
+        channel.send(marshal.dumps(("fail", "exec", repr(error), 0)))
+    os._exit(1)
+
+
+def _open_terminal(channel: socket.socket) -> int:
+    """A pty in the container's devpts for an exec; the master goes to the monitor."""
+    import fcntl
+
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    master = init.rootfs.open_in(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    fcntl.ioctl(master, 0x40045431, b"\0\0\0\0")  # TIOCSPTLCK: unlock
+    slave: int = fcntl.ioctl(master, init.TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    socket.send_fds(channel, [marshal.dumps(("tty",))], [master])
+    os.close(root)
+    os.close(master)
+    return slave
+
+
+def as_error(failure: tuple[str, str, int]) -> HavreError:
+    """Turn (call, target, errno) into the error that clients know."""
+    call, target, number = failure
+    if call == "execve":
+        if number in (2, 20):
+            return CommandNotFound(target, context="failed to create task for container")
+        reason = "permission denied" if number == 13 else os.strerror(number).lower()
+        return CommandNotExecutable(target, reason, context="failed to create task for container")
+    if call == "user":
+        return InvalidParameter(target)
+    if number == 0:
+        return HavreError(f"{call}: {target}")
+    return KernelError(call, target, number)
