@@ -1,0 +1,49 @@
+"""/containers/{id}/exec and /exec/{id}."""
+
+from havre.api import decode
+from havre.api.router import Call, Route
+from havre.api.streams import content_type
+from havre.engine import exec as running
+from havre.spec.engine import ExecCreate, ExecStart
+
+
+async def create(call: Call) -> None:
+    body = await decode.body(call.request, ExecCreate)
+    found = await running.create(call.rooms, call.name, body)
+    await call.request.json(201, {"Id": found})
+
+
+async def start(call: Call) -> None:
+    """Errors come before the hijack, with a status; then the head, then the output."""
+    request = call.request
+    body = await decode.body(request, ExecStart)
+    size = tuple(body.console_size or (0, 0))
+    rows_cols = (size[0], size[1]) if len(size) == 2 else (0, 0)
+    stream = await running.start(call.rooms, call.name, detach=bool(body.detach), tty_size=rows_cols)
+    if stream is None:
+        await request.reply(200)
+        return
+    try:
+        duplex = await request.hijack(content_type(call, stream.tty))
+    except BaseException:
+        stream.sock.close()
+        raise
+    await duplex.pump(stream.sock)
+
+
+async def resize(call: Call) -> None:
+    rows, cols = decode.required_number(call.request, "h"), decode.required_number(call.request, "w")
+    await running.resize(call.rooms, call.name, rows, cols)
+    await call.request.reply(200)
+
+
+async def inspect(call: Call) -> None:
+    await call.request.json(200, running.inspect(call.rooms, call.name))
+
+
+routes = (
+    Route("POST", "/containers/{name}/exec", create),
+    Route("POST", "/exec/{name}/start", start),
+    Route("POST", "/exec/{name}/resize", resize),
+    Route("GET", "/exec/{name}/json", inspect),
+)

@@ -1,0 +1,235 @@
+"""/images: list, inspect, pull, import, load, save, push, tag, remove."""
+
+import asyncio
+import base64
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from havre.api import decode
+from havre.api.router import Call, Route
+from havre.engine import images, prune
+from havre.errors import HavreError, InvalidParameter, NotImplementedHere
+from havre.http.server import Request, Stream
+from havre.tasks import in_disk_thread
+
+PIPE_STEP_BYTES = 262144
+
+
+async def listed(call: Call) -> None:
+    found = images.listed(call.rooms, _list_filters(call), all_=decode.flag(call.request, "all"))
+    if call.version >= (1, 44):
+        for one in found:
+            del one["VirtualSize"]
+    await call.request.json(200, found)
+
+
+def _list_filters(call: Call) -> dict[str, list[str]]:
+    found = decode.filters(call.request)
+    if old := decode.text(call.request, "filter"):  # before 1.28
+        found.setdefault("reference", []).append(old)
+    return found
+
+
+async def inspect(call: Call) -> None:
+    await call.request.json(200, await in_disk_thread(call.rooms.images.inspect, call.name))
+
+
+async def history(call: Call) -> None:
+    await call.request.json(200, await in_disk_thread(call.rooms.images.history, call.name))
+
+
+async def tag(call: Call) -> None:
+    images.tag(call.rooms, call.name, decode.text(call.request, "repo"), decode.text(call.request, "tag"))
+    await call.request.reply(201)
+
+
+async def remove(call: Call) -> None:
+    await call.request.json(200, images.remove(call.rooms, call.name, force=decode.flag(call.request, "force")))
+
+
+async def prune_images(call: Call) -> None:
+    await call.request.json(200, await prune.images(call.rooms, decode.filters(call.request)))
+
+
+async def search(call: Call) -> None:
+    raise NotImplementedHere("searching registries is not there yet", hint="havre pull NAME")
+
+
+def registry_auth(request: Request) -> dict[str, str | None]:
+    """X-Registry-Auth: base64url JSON, with or without padding. Raises InvalidParameter."""
+    text = request.head.header("x-registry-auth")
+    if not text:
+        return {}
+    try:
+        found = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return {str(key).lower(): None if value is None else str(value) for key, value in dict(found or {}).items()}
+    except (ValueError, TypeError):
+        raise InvalidParameter("invalid X-Registry-Auth header") from None
+
+
+async def create(call: Call) -> None:
+    """Pull, or import with fromSrc."""
+    request = call.request
+    if decode.text(request, "fromSrc"):
+        await import_image(call)
+        return
+    name = decode.text(request, "fromImage")
+    if not name:
+        raise InvalidParameter("fromImage or fromSrc is needed")
+    auth, platform, tag_ = registry_auth(request), decode.text(request, "platform"), decode.text(request, "tag")
+    await request.drain()
+    await _with_progress(request, lambda progress: images.pull(call.rooms, name, tag_, platform=platform, auth=auth, progress=progress))
+
+
+async def push(call: Call) -> None:
+    auth, tag_ = registry_auth(call.request), decode.text(call.request, "tag")
+    await call.request.drain()
+    await _with_progress(call.request, lambda progress: images.push(call.rooms, call.name, tag_, auth=auth, progress=progress))
+
+
+async def _with_progress(request: Request, work: Callable[[images.Progress], Awaitable[Any]]) -> None:
+    """Run work that reports JSON messages. An error before the first message has a status, one after it is in the stream."""
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    task = asyncio.ensure_future(work(queue.put_nowait))
+    task.add_done_callback(lambda _: queue.put_nowait(None))
+    stream: Stream | None = None
+    try:
+        while (message := await queue.get()) is not None:
+            stream = stream or await request.stream(200, "application/json")
+            await stream.json(message)
+        await task
+    except HavreError as error:
+        if stream is None:
+            raise
+        await stream.json({"errorDetail": {"code": error.status, "message": str(error)}, "error": str(error)})
+    finally:
+        task.cancel()
+    stream = stream or await request.stream(200, "application/json")
+    await stream.end()
+
+
+async def load(call: Call) -> None:
+    quiet = decode.flag(call.request, "quiet")
+
+    async def work(progress: images.Progress) -> None:
+        shown = (lambda message: progress(message) if "stream" in message else None) if quiet else progress
+        await _from_body(call.request, lambda file: images.load(call.rooms, file, shown))
+
+    await _with_progress(call.request, work)
+
+
+async def import_image(call: Call) -> None:
+    request = call.request
+    source = decode.text(request, "fromSrc")
+    if source != "-":
+        raise NotImplementedHere("import from a URL is not there yet", hint="curl URL | havre import - NAME")
+    repository, tag_ = decode.text(request, "repo"), decode.text(request, "tag")
+    target = f"{repository}:{tag_}" if repository and tag_ else repository
+
+    async def work(progress: images.Progress) -> None:
+        made = await _from_body(
+            request,
+            lambda file: images.import_(
+                call.rooms,
+                file,
+                target,
+                changes=request.query.get("changes", []),
+                message=decode.text(request, "message"),
+                platform=decode.text(request, "platform"),
+            ),
+        )
+        progress({"status": made})
+
+    await _with_progress(request, work)
+
+
+async def _from_body(request: Request, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Give blocking work the body as a file: a pipe, fed from here with backpressure."""
+    reading, writing = os.pipe()
+    feeding = asyncio.ensure_future(_feed(request, writing))
+    try:
+        with open(reading, "rb", buffering=PIPE_STEP_BYTES) as file:
+            found = await work(file)
+        return found
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(request: Request, fd: int) -> None:
+    os.set_blocking(fd, False)
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(fd, "wb", buffering=0))
+    try:
+        async for chunk in request.chunks():
+            transport.write(chunk)
+            await protocol._drain_helper()
+    except (ConnectionError, OSError):
+        pass  # the work has what it wanted
+    finally:
+        transport.close()
+
+
+async def save(call: Call) -> None:
+    """One or several images as an archive; the work writes into a pipe that is sent from here."""
+    request = call.request
+    names = [call.args["name"]] if "name" in call.args else request.query.get("names", [])
+    if not names:
+        raise InvalidParameter("no image named", hint="?names=IMAGE")
+    for name in names:
+        call.rooms.images.resolve(name)
+    reading, writing = os.pipe()
+    task = asyncio.ensure_future(_save_into(call, names, writing))
+    stream = await request.stream(200, "application/x-tar")
+    try:
+        await _send_file(stream, reading)
+        await task
+    finally:
+        os.close(reading)
+        if not task.done():
+            task.cancel()
+    await stream.end()
+
+
+async def _save_into(call: Call, names: list[str], fd: int) -> None:
+    with open(fd, "wb", buffering=PIPE_STEP_BYTES) as file:
+        await images.save(call.rooms, names, file)
+
+
+async def _send_file(stream: Stream, fd: int) -> None:
+    """Send what comes out of a pipe until its end."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(fd, False)
+    while True:
+        try:
+            data = os.read(fd, PIPE_STEP_BYTES)
+        except BlockingIOError:
+            ready: asyncio.Future[None] = loop.create_future()
+            loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))  # noqa: B023
+            try:
+                await ready
+            finally:
+                loop.remove_reader(fd)
+            continue
+        if not data:
+            return
+        await stream.write(data)
+
+
+routes = (
+    Route("GET", "/images/json", listed),
+    Route("GET", "/images/search", search),
+    Route("GET", "/images/get", save),
+    Route("POST", "/images/create", create),
+    Route("POST", "/images/load", load),
+    Route("POST", "/images/prune", prune_images),
+    Route("GET", "/images/{name:any}/json", inspect),
+    Route("GET", "/images/{name:any}/history", history),
+    Route("GET", "/images/{name:any}/get", save),
+    Route("POST", "/images/{name:any}/tag", tag),
+    Route("POST", "/images/{name:any}/push", push),
+    Route("DELETE", "/images/{name:any}", remove),
+)

@@ -1,0 +1,27 @@
+"""The whole API as one handler for http."""
+
+from collections.abc import Awaitable, Callable
+
+from havre.api import containers, exec, images, networks, refused, streams, system
+from havre.api.router import Router
+from havre.engine.rooms import Rooms
+from havre.http.server import Request
+from havre.version import API_VERSION, VERSION
+
+COMMON_HEADERS = {
+    "Api-Version": API_VERSION,
+    "Docker-Experimental": "false",
+    "Ostype": "linux",
+    "Server": f"Havre/{VERSION} (linux)",
+}
+
+
+def handler(rooms: Rooms) -> Callable[[Request], Awaitable[None]]:
+    """Return the handler of one daemon."""
+    tables = (system, containers, streams, exec, images, networks, refused)
+    router = Router(route for table in tables for route in table.routes)
+
+    async def handle(request: Request) -> None:
+        await router.handle(rooms, request)
+
+    return handle

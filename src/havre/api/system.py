@@ -1,0 +1,65 @@
+"""/_ping, /version, /info, /events, /system/df, /auth."""
+
+import asyncio
+
+from havre.api import decode
+from havre.api.router import Call, Route
+from havre.engine import info
+from havre.errors import NotImplementedHere
+from havre.spec.engine import AuthConfig
+
+
+async def ping(call: Call) -> None:
+    extra = {"Builder_Version": "1", "Swarm": "inactive", "Cache_Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
+    await call.request.reply(200, b"OK", "text/plain; charset=utf-8", **extra)
+
+
+async def version(call: Call) -> None:
+    await call.request.json(200, info.version(call.rooms))
+
+
+async def show_info(call: Call) -> None:
+    await call.request.json(200, info.info(call.rooms))
+
+
+async def events(call: Call) -> None:
+    """The head goes out at once; each event is one JSON object."""
+    request = call.request
+    since, until = (decode.nanos(decode.text(request, name)) for name in ("since", "until"))
+    found = call.rooms.events.subscribe(since_nanos=since, until_nanos=until, filters=decode.filters(request))
+    sequence = "json-seq" in request.head.header("accept")
+    stream = await request.stream(200, "application/json-seq" if sequence else "application/json")
+    waiting = asyncio.ensure_future(anext(found, None))  # subscribes before anything else can happen
+    try:
+        while (event := await waiting) is not None:
+            if sequence:
+                await stream.write(b"\x1e")
+            await stream.json(event)
+            waiting = asyncio.ensure_future(anext(found, None))
+    finally:
+        waiting.cancel()
+    await stream.end()
+
+
+async def disk_usage(call: Call) -> None:
+    await call.request.json(200, await info.disk_usage(call.rooms))
+
+
+async def auth(call: Call) -> None:
+    """Check credentials against their registry."""
+    found = await decode.body(call.request, AuthConfig)
+    checker = getattr(call.rooms.registry, "check_login", None)
+    if checker is None:
+        raise NotImplementedHere("login is not there yet")
+    token = await checker(found.serveraddress or "", found.username or "", found.password or "")
+    await call.request.json(200, {"Status": "Login Succeeded", "IdentityToken": token or ""})
+
+
+routes = (
+    Route("GET", "/_ping", ping),
+    Route("GET", "/version", version),
+    Route("GET", "/info", show_info),
+    Route("GET", "/events", events),
+    Route("GET", "/system/df", disk_usage),
+    Route("POST", "/auth", auth),
+)
