@@ -1,4 +1,5 @@
-"""Container logs: the writer runs in the monitor (lean), the reader in the daemon (async).
+"""What containers say: written by each container's monitor (`jsonfile`), read by the daemon (`reader`).
 
-In: chunks of output with a time. Out: lines. The file is Docker's json-file format, so other tools can read it. Never: a socket.
+In: bytes of stdout and stderr. Out: Docker's json-file format on disk, and rows (stream, nanoseconds, line) again. It never decides what
+is logged nor talks to a container. `jsonfile` is lean (it runs in the monitor); nothing here is imported by it.
 """
