@@ -1,0 +1,92 @@
+"""The networks every instance has: bridge, host and none. Decides the bridge's name and addresses."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv4Interface, IPv4Network
+
+from havre import clock
+from havre.errors import InvalidParameter
+from havre.ids import new_id
+from havre.network import bridge as bridges
+from havre.network.bridge import Host
+from havre.network.ipam import choose_subnet, overlapping
+from havre.spec.endpoint import Network
+
+MTU_OPTION = "com.docker.network.driver.mtu"
+NAME_OPTION = "com.docker.network.bridge.name"
+ICC_OPTION = "com.docker.network.bridge.enable_icc"
+MASQUERADE_OPTION = "com.docker.network.bridge.enable_ip_masquerade"
+HOST_IP_OPTION = "com.docker.network.bridge.host_binding_ipv4"
+DEFAULT_OPTION = "com.docker.network.bridge.default_bridge"
+
+
+def plain_network(name: str, driver: str) -> Network:
+    """Return a new record of `host` or `none`."""
+    return Network(new_id(), name, driver, clock.now_nanos(), subnet="", gateway="", bridge="")
+
+
+def default_bridge(
+    recorded: Network | None,
+    host: Host,
+    *,
+    instance: str,
+    wanted: str,
+    bip: str,
+    pools: Sequence[tuple[IPv4Network, int]],
+    taken: Sequence[tuple[IPv4Network, str]] = (),
+) -> Network:
+    """Return the record of the default bridge: as it was while its name and addresses are its own, else the next free.
+
+    `taken` are the subnets of this instance's other networks, whose bridges may not be there yet.
+    """
+    network = recorded or _fresh(wanted, host)
+    link = host.links.get(network.bridge)
+    if link is not None and not bridges.is_ours(link, instance, network.id):
+        network = replace(network, bridge=bridges.free_name(wanted, host.links))
+    used = [*host.used_besides([network.bridge]), *taken]
+    subnet, gateway = _addresses(network, used, bip, pools)
+    options = {**network.options, NAME_OPTION: network.bridge}
+    return replace(network, subnet=subnet, gateway=gateway, options=options)
+
+
+def _fresh(name: str, host: Host) -> Network:
+    options = {
+        DEFAULT_OPTION: "true",
+        ICC_OPTION: "true",
+        MASQUERADE_OPTION: "true",
+        HOST_IP_OPTION: "0.0.0.0",
+        NAME_OPTION: name,
+        MTU_OPTION: str(host.mtu),
+    }
+    return Network(
+        new_id(), "bridge", "bridge", clock.now_nanos(), subnet="", gateway="", bridge=name, options=options
+    )
+
+
+def _addresses(
+    network: Network,
+    used: Sequence[tuple[IPv4Network, str]],
+    bip: str,
+    pools: Sequence[tuple[IPv4Network, int]],
+) -> tuple[str, str]:
+    if bip:
+        asked = parse_bip(bip)
+        return str(asked.network), str(asked.ip)
+    if network.subnet and not overlapping(IPv4Network(network.subnet), used):
+        return network.subnet, network.gateway
+    subnet = choose_subnet(pools, used)
+    return str(subnet), str(subnet[1])
+
+
+def parse_bip(bip: str) -> IPv4Interface:
+    """Return --bip's address with its network. Raises InvalidParameter."""
+    try:
+        asked = IPv4Interface(bip)
+    except ValueError as error:
+        raise InvalidParameter(f"invalid --bip {bip}: {error}", hint="--bip 172.17.0.1/16") from None
+    network = asked.network
+    if asked.ip in (network.network_address, network.broadcast_address) or network.prefixlen > 30:
+        raise InvalidParameter(
+            f"invalid --bip {bip}: it must be an address within its network", hint="--bip 172.17.0.1/16"
+        )
+    return asked

@@ -1,0 +1,289 @@
+"""The networks of one instance: records, addresses, ports and the firewall, changed together. Blocking; the net thread's.
+
+Every change is one step: memory and records first, then the kernel in one nft transaction; a failure undoes all of it.
+`get`, `list` and `endpoints` take no lock, so that the event loop may call them.
+"""
+
+import builtins
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from ipaddress import IPv4Network
+
+import msgspec
+
+from havre import clock, log
+from havre.errors import Conflict, HavreError, InvalidParameter, KernelError, NotFound
+from havre.linux.nlsocket import NETLINK_ROUTE, Netlink
+from havre.network import bridge as bridges
+from havre.network import firewall, repair
+from havre.network.defaults import HOST_IP_OPTION, MTU_OPTION, default_bridge, plain_network
+from havre.network.endpoints import Stored, make_endpoint, redirects_of, zone_of
+from havre.network.fading import Fading, exists
+from havre.network.ipam import DEFAULT_POOLS, Addresses, Used, parse_pools
+from havre.network.ports import Ports
+from havre.network.table import Table
+from havre.spec.endpoint import Endpoint, Network, PortRequest, PublishedPort
+from havre.store import Records
+
+NETWORK, ENDPOINT = "network", "endpoint"  # kinds of records
+NO_BRIDGE = "none"  # --bridge none: no default bridge
+
+
+class Networks:
+    """Everything about networks that lives outside the containers."""
+
+    def __init__(
+        self,
+        records: Records,
+        instance: str,
+        *,
+        bridge: str = "docker0",
+        pools: Iterable[str | tuple[str, int]] = (),
+        bip: str = "",
+    ) -> None:
+        self._records = records
+        self._instance = instance
+        self._bridge = bridge
+        self._bip = bip
+        self._pools = parse_pools(tuple(pools) or DEFAULT_POOLS)
+        self._lock = threading.RLock()
+        self._networks: dict[str, Network] = {}  # by id
+        self._addresses: dict[str, Addresses] = {}  # by network id
+        self._endpoints: dict[str, dict[str, Stored]] = {}  # by network id, then container id
+        self._ports = Ports()
+        self._fading = Fading()
+        self._table = Table(firewall.table_name(instance), self._zones, self._redirects)
+
+    def start(self) -> None:
+        """Bring records, kernel and memory together: after the first start, a crash, or a reboot."""
+        with self._lock:
+            for _, doc in self._records.all(NETWORK):
+                self._put(msgspec.json.decode(doc, type=Network))
+            self._ensure_defaults()
+            for network in self._bridged():
+                self._ensure(network)
+            self._restore_endpoints()
+            self._table.rebuild()
+            repair.remove_strays(self._instance, self._bridged(), self._all_stored())
+
+    def close(self) -> None:
+        """Let go of the ports; everything else stays for the containers that run on."""
+        self._fading.close()
+        self._ports.close()
+        self._table.close()
+
+    def _ensure_defaults(self) -> None:
+        named = {network.name: network for network in self._networks.values()}
+        for name, driver in (("host", "host"), ("none", "null")):
+            if name not in named:
+                self._save(plain_network(name, driver))
+        recorded = named.get("bridge")
+        if self._bridge == NO_BRIDGE:
+            if recorded is not None:
+                self._forget(recorded)
+            return
+        with Netlink(NETLINK_ROUTE) as kernel:
+            host = bridges.survey(kernel)
+            taken = [self._taken_words(network) for network in self._bridged() if network.name != "bridge"]
+            found = default_bridge(
+                recorded,
+                host,
+                instance=self._instance,
+                wanted=self._bridge,
+                bip=self._bip,
+                pools=self._pools,
+                taken=taken,
+            )
+        self._save(found)
+
+    def _taken_words(self, network: Network) -> Used:
+        subnet = IPv4Network(network.subnet)
+        return subnet, f"{subnet} belongs to network {network.name}"
+
+    def _ensure(self, network: Network) -> None:
+        """Make the bridge; only the default one must come up for the daemon to start."""
+        try:
+            with Netlink(NETLINK_ROUTE) as kernel:
+                bridges.ensure(kernel, network, self._instance, int(network.options.get(MTU_OPTION) or 0))
+        except HavreError as error:
+            if network.name == "bridge":
+                raise
+            log.error("could not bring up a network", name=network.name, error=error)
+
+    def _restore_endpoints(self) -> None:
+        """Keep the endpoints whose containers live, give back the others, hold the ports again."""
+        for key, doc in self._records.all(ENDPOINT):
+            stored = msgspec.json.decode(doc, type=Stored)
+            endpoint = stored.endpoint
+            if endpoint.network_id not in self._addresses or not repair.alive(stored, clock.now_nanos()):
+                self._records.delete(ENDPOINT, key)
+                log.info("removed the endpoint of a container that is gone", id=stored.container_id[:12])
+                continue
+            self._addresses[endpoint.network_id].mark(endpoint.ip, stored.container_id)
+            self._endpoints[endpoint.network_id][stored.container_id] = stored
+            for port in endpoint.ports:
+                try:
+                    self._ports.hold(port, stored.container_id)
+                except HavreError as error:
+                    log.warn(
+                        "a published port was taken meanwhile; it leads to the container still", error=error
+                    )
+
+    def get(self, name_or_id: str) -> Network:
+        """Return a network by name, id, or the unique beginning of an id. Raises NotFound, InvalidParameter."""
+        networks = builtins.list(self._networks.values())
+        for network in networks:
+            if name_or_id in (network.name, network.id):
+                return network
+        found = [network for network in networks if name_or_id and network.id.startswith(name_or_id)]
+        if len(found) > 1:
+            raise InvalidParameter(
+                f"network {name_or_id} is ambiguous ({len(found)} matches found on id prefix)"
+            )
+        if not found:
+            raise NotFound(f"network {name_or_id} not found", hint="havre network ls")
+        return found[0]
+
+    def list(self) -> list[Network]:
+        """Return every network, oldest first."""
+        return sorted(self._networks.values(), key=lambda network: (network.created_nanos, network.name))
+
+    def endpoints(self, network: str) -> dict[str, Endpoint]:
+        """Return a network's endpoints by container id. Raises NotFound."""
+        stored = self._endpoints.get(self.get(network).id, {})
+        return {container_id: each.endpoint for container_id, each in stored.copy().items()}
+
+    def connect(
+        self,
+        network: str,
+        container_id: str,
+        *,
+        ports: Sequence[PortRequest] = (),
+        mac: str = "",
+        ip: str = "",
+    ) -> Endpoint:
+        """Give a container its place: address, record, published ports. The monitor makes the veth of the result.
+
+        Raises NotFound, Conflict (address or port taken, connected already, no address left), InvalidParameter.
+        """
+        with self._lock, ExitStack() as undo:
+            joined = self.get(network)
+            self._check_joinable(joined, container_id)
+            address = self._take_address(joined, container_id, ip, undo)
+            published = self._take_ports(joined, container_id, ports, undo)
+            endpoint = make_endpoint(
+                joined,
+                instance=self._instance,
+                address=address,
+                mac=mac,
+                ports=published,
+                number=self._free_number(container_id),
+                default_route=not self._has_default_route(container_id),
+            )
+            self._keep(Stored(container_id, clock.now_nanos(), endpoint), undo)
+            self._table.publish(redirects_of(endpoint))
+            undo.pop_all()
+        return endpoint
+
+    def _check_joinable(self, network: Network, container_id: str) -> None:
+        if network.driver != "bridge":
+            raise InvalidParameter(f"container cannot be connected to {network.name} network")
+        present = self._endpoints[network.id].get(container_id)
+        if present is None:
+            return
+        if exists(present.endpoint.veth["host_name"]):
+            raise Conflict(f"container {container_id[:12]} is already connected to network {network.name}")
+        self._drop(present)  # a start that never came to its end
+
+    def _take_address(self, network: Network, container_id: str, ip: str, undo: ExitStack) -> str:
+        addresses = self._addresses[network.id]
+        address = addresses.take(container_id, ip, self._fading.busy)
+        undo.callback(addresses.release, address)
+        self._fading.end(address)
+        return address
+
+    def _take_ports(
+        self, network: Network, container_id: str, requests: Sequence[PortRequest], undo: ExitStack
+    ) -> tuple[PublishedPort, ...]:
+        """An internal network publishes nothing, as in Docker."""
+        if network.internal or not requests:
+            return ()
+        default_ip = network.options.get(HOST_IP_OPTION, "")
+        default_ip = "" if default_ip in ("0.0.0.0", "::") else default_ip
+        found = self._ports.take(requests, container_id, ipv4=True, ipv6=False, default_ip=default_ip)
+        undo.callback(self._ports.release, found)
+        return found
+
+    def _keep(self, stored: Stored, undo: ExitStack) -> None:
+        network_id = stored.endpoint.network_id
+        self._records.put(ENDPOINT, stored.key, msgspec.json.encode(stored))
+        undo.callback(self._records.delete, ENDPOINT, stored.key)
+        self._endpoints[network_id][stored.container_id] = stored
+        undo.callback(self._endpoints[network_id].pop, stored.container_id, None)
+
+    def disconnect(self, container_id: str) -> None:
+        """Take a container off every network; idempotent. Its veth goes with its namespace.
+
+        A container keeps its addresses while it is down; a disconnect of one that is on no network gives them up.
+        """
+        with self._lock:
+            found = self._of_container(container_id)
+            for stored in found:
+                self._drop(stored)
+            if not found:
+                for addresses in self._addresses.values():
+                    addresses.forget(container_id)
+
+    def _drop(self, stored: Stored) -> None:
+        """Undo a connect. The record goes last: what a crash leaves is finished by the next start."""
+        endpoint = stored.endpoint
+        present = self._endpoints[endpoint.network_id]
+        present.pop(stored.container_id, None)
+        try:
+            self._table.unpublish(redirects_of(endpoint))
+        except KernelError:
+            present[stored.container_id] = stored  # still published: the next disconnect tries again
+            raise
+        self._ports.release(endpoint.ports)
+        self._fading.add(endpoint.ip, endpoint.veth["host_name"])
+        self._addresses[endpoint.network_id].release(endpoint.ip)
+        self._records.delete(ENDPOINT, stored.key)
+
+    def _of_container(self, container_id: str) -> builtins.list[Stored]:
+        return [each[container_id] for each in self._endpoints.values() if container_id in each]
+
+    def _free_number(self, container_id: str) -> int:
+        used = {each.endpoint.veth["container_name"] for each in self._of_container(container_id)}
+        return next(number for number in range(len(used) + 1) if f"eth{number}" not in used)
+
+    def _has_default_route(self, container_id: str) -> bool:
+        return any(each.endpoint.veth["gateways"] for each in self._of_container(container_id))
+
+    def _bridged(self) -> builtins.list[Network]:
+        return [network for network in self._networks.values() if network.driver == "bridge"]
+
+    def _all_stored(self) -> builtins.list[Stored]:
+        return [stored for each in self._endpoints.values() for stored in each.values()]
+
+    def _zones(self) -> builtins.list[firewall.Zone]:
+        return [zone_of(network) for network in self._bridged()]
+
+    def _redirects(self) -> builtins.list[firewall.Redirect]:
+        return [redirect for stored in self._all_stored() for redirect in redirects_of(stored.endpoint)]
+
+    def _save(self, network: Network) -> None:
+        self._records.put(NETWORK, network.id, msgspec.json.encode(network))
+        self._put(network)
+
+    def _put(self, network: Network) -> None:
+        self._networks = {**self._networks, network.id: network}
+        self._endpoints.setdefault(network.id, {})
+        if network.subnet:
+            self._addresses[network.id] = Addresses(network.subnet, network.gateway)
+
+    def _forget(self, network: Network) -> None:
+        self._networks = {key: each for key, each in self._networks.items() if key != network.id}
+        self._addresses.pop(network.id, None)
+        self._endpoints.pop(network.id, None)
+        self._records.delete(NETWORK, network.id)

@@ -1,0 +1,37 @@
+"""After a crash: which endpoints still live, and which interfaces nobody knows any more. Blocking."""
+
+from collections.abc import Iterable
+
+from havre import log
+from havre.linux import interfaces
+from havre.linux.nlsocket import NETLINK_ROUTE, Netlink
+from havre.network.endpoints import Stored, veth_prefix
+from havre.network.fading import exists
+from havre.spec.endpoint import Network
+
+YOUNG_NANOS = 30 * 1_000_000_000  # a monitor may be making the veth of an endpoint this young right now
+
+
+def alive(stored: Stored, now_nanos: int) -> bool:
+    """Say whether the endpoint's container may live: its veth is there, or is perhaps being made."""
+    age = now_nanos - stored.created_nanos
+    return exists(stored.endpoint.veth["host_name"]) or 0 <= age < YOUNG_NANOS
+
+
+def remove_strays(instance: str, networks: Iterable[Network], known: Iterable[Stored]) -> None:
+    """Delete veths on our bridges, with our name, that belong to no endpoint."""
+    names = {stored.endpoint.veth["host_name"] for stored in known}
+    with Netlink(NETLINK_ROUTE) as kernel:
+        links = interfaces.links(kernel)
+        bridges = {network.bridge for network in networks}
+        indexes = {link.index for link in links if link.name in bridges}
+        strays = [
+            link
+            for link in links
+            if link.master in indexes
+            and link.name.startswith(veth_prefix(instance))
+            and link.name not in names
+        ]
+        interfaces.delete_links(kernel, strays)
+    for link in strays:
+        log.info("removed an interface that a crash had left", name=link.name)
