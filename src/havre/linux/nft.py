@@ -282,7 +282,7 @@ class Change:
                 index = sequence - first - 1
                 if number and failed is None:
                     words = self._messages[index][3] if index >= 0 else f"batch {self.table}"
-                    failed = nl.refused("nft " + words, number, hint)
+                    failed = nl.refused(words, number, hint, "nft")
                 if index == len(self._messages) - 1 or index < 0:
                     if failed:
                         raise failed
@@ -321,13 +321,13 @@ def _size(fields: tuple[int, ...]) -> int:
 
 def generation(netlink: Netlink) -> int:
     """Return the number of the ruleset's present state."""
-    body = netlink.get(_SUBSYSTEM | GETGEN, bytes(4), "nft getgen")
+    body = netlink.get(_SUBSYSTEM | GETGEN, bytes(4), "getgen nft")
     return int.from_bytes(attrs(body, 4)[1], "big")
 
 
 def tables(netlink: Netlink) -> list[tuple[int, str]]:
     """Return (family, name) of every table in the namespace."""
-    found = netlink.dump(_SUBSYSTEM | GETTABLE, bytes(4), "nft gettable")
+    found = netlink.dump(_SUBSYSTEM | GETTABLE, bytes(4), "gettable nft")
     return [(body[0], nl.string(attrs(body, 4)[1])) for body in found]
 
 
@@ -346,7 +346,7 @@ class BaseChain:
 def base_chains(netlink: Netlink) -> list[BaseChain]:
     """Return the base chains of every table: whose policy may drop our packets."""
     found = []
-    for body in netlink.dump(_SUBSYSTEM | GETCHAIN, bytes(4), "nft getchain"):
+    for body in netlink.dump(_SUBSYSTEM | GETCHAIN, bytes(4), "getchain nft"):
         given = attrs(body, 4)
         if 4 not in given:
             continue
@@ -363,7 +363,7 @@ def elements(netlink: Netlink, table: str, name: str, family: int = NFPROTO_INET
     asked = bytes([family, 0, 0, 0]) + text(1, table) + text(2, name)
     found: dict[bytes, bytes] = {}
     try:
-        dumped = netlink.dump(_SUBSYSTEM | GETSETELEM, asked, f"nft getelement {name}")
+        dumped = netlink.dump(_SUBSYSTEM | GETSETELEM, asked, f"getelement {name}")
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return {}

@@ -217,10 +217,10 @@ def acknowledged(flags: int, payload: bytes) -> tuple[int, str]:
     return number, ""
 
 
-def refused(words: str, number: int, hint: str) -> KernelError:
+def refused(words: str, number: int, hint: str, speaker: str = "netlink") -> KernelError:
     """The error of a request described as "newlink veth1"."""
     call, _, target = words.partition(" ")
-    return KernelError(f"netlink {call}", target, number, hint=hint)
+    return KernelError(f"{speaker} {call}", target, number, hint=hint)
 
 
 class inside:
