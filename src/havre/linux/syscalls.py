@@ -21,6 +21,9 @@ SYS_SECCOMP = 277 if _ARM else 317
 SYS_KEYCTL = 219 if _ARM else 250
 SYS_CAPSET = 91 if _ARM else 126
 SYS_CAPGET = 90 if _ARM else 125
+SYS_PERSONALITY = 92 if _ARM else 135
+SYS_IOPRIO_SET = 30 if _ARM else 251
+SYS_SCHED_SETATTR = 274 if _ARM else 314
 SYS_OPEN_TREE = 428
 SYS_MOVE_MOUNT = 429
 SYS_FSOPEN = 430
@@ -75,6 +78,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME, PR_CAPBSET_READ
     24,
 )
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 36, 38, 47, 4
+PR_CAP_AMBIENT_RAISE = 2
 
 # linux/seccomp.h, linux/keyctl.h, linux/capability.h, linux/magic.h
 SECCOMP_SET_MODE_FILTER = 1
@@ -209,6 +213,15 @@ def set_name(name: bytes) -> None:
     _libc.prctl(PR_SET_NAME, ctypes.c_char_p(name), 0, 0, 0)
 
 
+def raise_ambient(capability: int) -> None:
+    """Add a capability to the ambient set; it must be permitted and inheritable."""
+    if (
+        _libc.prctl(PR_CAP_AMBIENT, ctypes.c_ulong(PR_CAP_AMBIENT_RAISE), ctypes.c_ulong(capability), 0, 0)
+        < 0
+    ):
+        raise KernelError("prctl", f"ambient capability {capability}", ctypes.get_errno())
+
+
 class _CapHeader(ctypes.Structure):
     _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 
@@ -277,3 +290,36 @@ def filesystem_magic(fd: int) -> int:
     if _libc.fstatfs(fd, buffer) != 0:
         raise KernelError("fstatfs", str(fd), ctypes.get_errno())
     return int(buffer[0])
+
+
+def personality(domain: int) -> None:
+    _call("personality", f"{domain:#x}", SYS_PERSONALITY, domain)
+
+
+def ioprio_set(value: int) -> None:
+    """Set this process's I/O class and level (linux/ioprio.h)."""
+    _call("ioprio_set", f"{value:#x}", SYS_IOPRIO_SET, 1, 0, value)  # IOPRIO_WHO_PROCESS, the caller
+
+
+class _SchedAttr(ctypes.Structure):
+    """struct sched_attr, linux/sched/types.h, first version."""
+
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("policy", ctypes.c_uint32),
+        ("flags", ctypes.c_uint64),
+        ("nice", ctypes.c_int32),
+        ("priority", ctypes.c_uint32),
+        ("runtime", ctypes.c_uint64),
+        ("deadline", ctypes.c_uint64),
+        ("period", ctypes.c_uint64),
+    ]
+
+
+def sched_setattr(
+    policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int
+) -> None:
+    attributes = _SchedAttr(
+        ctypes.sizeof(_SchedAttr), policy, flags, nice, priority, runtime, deadline, period
+    )
+    _call("sched_setattr", f"policy {policy}", SYS_SCHED_SETATTR, 0, ctypes.byref(attributes), 0)

@@ -110,6 +110,69 @@ def set_rlimits(process: "Process") -> list[str]:
     return warnings
 
 
+def set_scheduling(process: "Process") -> None:
+    """Scheduler, I/O priority and personality; each only when the config asks for it."""
+    if process["scheduler"][0] >= 0:
+        sys.sched_setattr(*process["scheduler"])
+    if process["io_priority"] >= 0:
+        sys.ioprio_set(process["io_priority"])
+    if process["personality"] >= 0:
+        sys.personality(process["personality"])
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a kernel file in one go. Raises KernelError."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise KernelError("write", f"{path} {text.strip()!r}", error.errno or 0) from None
+
+
+def set_oom_score(process: str, wanted: int) -> str:
+    """Write /proc/PROCESS/oom_score_adj; where the host does not let us lower it, return a warning instead."""
+    path = f"/proc/{process}/oom_score_adj"
+    try:
+        with open(path, encoding="ascii") as file:
+            if int(file.read()) == wanted:
+                return ""
+        write_file(path, str(wanted))
+    except KernelError as error:
+        if error.errno not in (1, 13):
+            raise
+        return f"oom_score_adj {wanted} was not set: this host does not let us lower it (no CAP_SYS_RESOURCE)"
+    return ""
+
+
+def private_procfs() -> int:
+    """A procfs nobody else can reach or replace, for writes to our own attributes (CVE-2025-52881)."""
+    context = sys.fsopen("proc")
+    tree = sys.fsmount(context, 0, "proc")
+    os.close(context)
+    return tree
+
+
+def set_apparmor(procfs: int, profile: str) -> None:
+    """The AppArmor profile that execve switches to. Raises KernelError when the host has no AppArmor."""
+    for place in ("self/attr/apparmor/exec", "self/attr/exec"):
+        try:
+            fd = sys.openat2(procfs, place, os.O_WRONLY, resolve=sys.RESOLVE_BENEATH | sys.RESOLVE_NO_XDEV)
+        except KernelError:
+            continue
+        try:
+            os.write(fd, f"exec {profile}".encode())
+        except OSError as error:
+            raise KernelError("apparmor", profile, error.errno or 0) from None
+        finally:
+            os.close(fd)
+        os.close(procfs)
+        return
+    raise KernelError("apparmor", f"{profile}: apparmor is not enabled on this host", 95)
+
+
 def become(process: "Process", uid: int, gid: int, groups: list[int]) -> None:
     """Drop to the user and to the capabilities of the process; load the filter as late as the kernel allows."""
     caps = process["caps"]
@@ -123,11 +186,18 @@ def become(process: "Process", uid: int, gid: int, groups: list[int]) -> None:
         sys.capset(held, held, 0)  # loading a filter without no_new_privs needs CAP_SYS_ADMIN
         sys.load_seccomp(process["seccomp"])
     sys.capset(caps["effective"] & held, caps["permitted"] & held, caps["inheritable"] & held)
-    sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL, "ambient")
+    _set_ambient(caps["ambient"] & caps["inheritable"] & caps["permitted"] & held)
     if process["no_new_privileges"]:
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1, "no_new_privs")
         if process["seccomp"]:
             sys.load_seccomp(process["seccomp"])
+
+
+def _set_ambient(wanted: int) -> None:
+    sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL, "ambient")
+    for number in range(64):
+        if wanted >> number & 1:
+            sys.raise_ambient(number)
 
 
 def _drop_bounding(keep: int) -> None:

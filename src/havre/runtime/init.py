@@ -10,20 +10,49 @@ import os
 import resource
 import signal
 import socket
+import stat
 import termios
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import identity, rootfs
+from havre.runtime import hooks, identity, rootfs
 
 TIOCGPTPEER = 0x5441  # asm-generic/ioctls.h: open the slave of a master without a path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from havre.runtime.plan import Process, Program
+CLONE_ON_GO = (
+    sys.CLONE_NEWCGROUP
+)  # a cgroup namespace is rooted where its maker is, so it waits for the attach
 _PRELOADED = (resource, signal)  # used after the root has changed; importing then would look in the container
 
 
-def run(program: "Program", stdio: tuple[int, int, int], channel: socket.socket) -> None:
+def tell(channel: socket.socket, message: "tuple[Any, ...]") -> None:
+    """Send by write(2), because after the gate the channel's descriptor is a pipe."""
+    os.write(channel.fileno(), marshal.dumps(message))
+
+
+def report(channel: socket.socket, error: BaseException) -> None:
+    """Send up why this process ends before execve."""
+    if isinstance(error, KernelError):
+        tell(channel, ("fail", error.call, error.target, error.errno))
+    elif isinstance(error, identity.UnknownUser):
+        tell(channel, ("fail", "user", str(error), 0))
+    elif isinstance(error, hooks.HookFailed):
+        tell(channel, ("fail", "hook", str(error), 0))
+    else:
+        tell(channel, ("fail", "init", repr(error), 0))
+
+
+def run(
+    program: "Program",
+    stdio: tuple[int, int, int],
+    channel: socket.socket,
+    outside: rootfs.Outside,
+    gate: tuple[int, int] | None,
+) -> None:
     """Become the container. Never returns."""
     try:
         sys.prctl(
@@ -32,22 +61,61 @@ def run(program: "Program", stdio: tuple[int, int, int], channel: socket.socket)
         if channel.recv(16) != b"go":
             os._exit(1)  # the monitor has gone or gave up
         _enter_namespaces(program)
-        root = rootfs.build(program)
-        rootfs.enter(program, root)
         process = program["process"]
+        root = rootfs.build(program, outside)
+        private = identity.private_procfs() if process["apparmor"] else -1
+        if any(program["hooks"][kind] for kind in hooks.BEFORE_PIVOT):
+            tell(channel, ("hooks",))
+            if channel.recv(16) != b"go":
+                os._exit(1)
+        hooks.run(program, "createContainer", "creating", os.getpid())
+        rootfs.enter(program, root)
         slave = _open_console(process, channel) if process["terminal"] else -1
+        _make_directory(process["cwd"])
         rootfs.seal(program)
-        start_process(process, stdio, slave, channel)
-    except identity.UnknownUser as error:
-        channel.send(marshal.dumps(("fail", "user", str(error), 0)))
-    except KernelError as error:
-        channel.send(marshal.dumps(("fail", error.call, error.target, error.errno)))
+        if private >= 0:
+            identity.set_apparmor(private, process["apparmor"])
+        start_process(process, stdio, slave, channel, Gate(program, gate) if gate else None)
     except BaseException as error:  # noqa: BLE001 - top frame of a process: everything must reach the monitor
-        channel.send(marshal.dumps(("fail", "init", repr(error), 0)))
+        report(channel, error)
     os._exit(1)
 
 
+class Gate:
+    """Between create and start (runc's exec.fifo): everything is done but execve."""
+
+    def __init__(self, program: "Program", fds: tuple[int, int]) -> None:
+        self._program = program
+        self._wait, self._late = fds
+
+    def wait(self, channel: socket.socket) -> None:
+        """Tell the parent, wait for a byte; from then on the channel leads to whoever opened the gate."""
+        tell(channel, ("waiting",))
+        os.dup2(self._late, channel.fileno(), inheritable=False)
+        os.close(self._late)
+        os.read(self._wait, 1)
+        hooks.run(self._program, "startContainer", "created", os.getpid())
+
+
+def become_root() -> None:
+    """Be root of the user namespace that was just entered, as far as it has one."""
+    try:
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    except OSError:
+        pass  # 0 is not mapped: stay who we are
+
+
 def _enter_namespaces(program: "Program") -> None:
+    if program["uid_map"]:
+        become_root()
+    if late := program["flags"] & CLONE_ON_GO:
+        sys.unshare(late)
+    if program["own_time"]:
+        sys.unshare(sys.CLONE_NEWTIME)  # takes effect at execve (Linux 6.0)
+        if program["time_offsets"]:
+            identity.write_file("/proc/self/timens_offsets", program["time_offsets"])
     for kind, flag, path in program["joins"]:
         if kind != "pid":  # that one is joined by the parent before the clone
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -76,27 +144,36 @@ def _open_console(process: "Process", channel: socket.socket) -> int:
 
 
 def start_process(
-    process: "Process", stdio: tuple[int, int, int], slave: int, channel: socket.socket
+    process: "Process",
+    stdio: tuple[int, int, int],
+    slave: int,
+    channel: socket.socket,
+    gate: Gate | None = None,
 ) -> None:
     """The last steps, the same for run and exec: session, streams, limits, directory, user, filter, execve."""
     os.setsid()
     _connect_streams(stdio, slave)
     for text in identity.set_rlimits(process):
-        channel.send(marshal.dumps(("warn", text)))
+        tell(channel, ("warn", text))
+    identity.set_scheduling(process)
     uid, gid, groups, home = _identity(process)
     _own_streams(uid, slave)
     os.umask(process["umask"])
-    try:
-        sys.join_new_keyring("_ses")
-    except KernelError:
-        pass  # a kernel without keyrings has nothing to hide there
+    if process["keyring"]:
+        try:
+            sys.join_new_keyring("_ses")
+        except KernelError:
+            pass  # a kernel without keyrings has nothing to hide there
     _reset_signals()
     environment = _environment(process["env"], home)
-    _change_directory(process["cwd"], uid, gid, groups)
+    _change_directory(process["cwd"])
     identity.become(process, uid, gid, groups)
+    if gate:
+        find_command(process["args"][0], environment)
+        gate.wait(channel)
     if process["init"]:
         _reap_for_child()
-    sys.close_on_exec_from(3)
+    sys.close_on_exec_from(3 + process["preserve_fds"])
     execute(process["args"], environment)
 
 
@@ -110,10 +187,8 @@ def _connect_streams(stdio: tuple[int, int, int], slave: int) -> None:
 def _identity(process: "Process") -> tuple[int, int, list[int], str]:
     if process["user"] or process["group_add"]:
         return identity.look_up(process["user"] or str(process["uid"]), process["group_add"])
-    uid, gid, extra, home = identity.look_up(str(process["uid"]), [])
-    if process["gid"] or process["groups"]:
-        return uid, process["gid"], process["groups"], home
-    return uid, gid, extra, home
+    _, _, _, home = identity.look_up(str(process["uid"]), [])
+    return process["uid"], process["gid"], process["groups"], home
 
 
 def _own_streams(uid: int, slave: int) -> None:
@@ -143,16 +218,28 @@ def _environment(entries: list[str], home: str) -> dict[bytes, bytes]:
     found = {}
     for entry in entries:
         name, _, value = entry.partition("=")
-        found[os.fsencode(name)] = os.fsencode(value)
+        if name:
+            found[os.fsencode(name)] = os.fsencode(value)
     found.setdefault(b"HOME", os.fsencode(home or "/"))
     return found
 
 
-def _change_directory(path: str, uid: int, gid: int, groups: list[int]) -> None:
-    """Go there, making it if it is missing (Docker's WORKDIR rule), and never outside: no magic links (CVE-2024-21626)."""
+def _make_directory(path: str) -> None:
+    """A working directory that is missing is made (Docker's WORKDIR rule), while the root can still be written to."""
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = rootfs.make_target(root, path, directory=True)
+        os.close(rootfs.make_target(root, path, directory=True))
+    finally:
+        os.close(root)
+
+
+def _change_directory(path: str) -> None:
+    """Go there, and never outside: no magic links (CVE-2024-21626)."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = rootfs.open_in(root, path, os.O_PATH | os.O_DIRECTORY)
+    except KernelError as error:
+        raise KernelError("chdir", path, error.errno) from None
     finally:
         os.close(root)
     try:
@@ -162,20 +249,34 @@ def _change_directory(path: str, uid: int, gid: int, groups: list[int]) -> None:
     os.close(fd)
 
 
+def _places(command: bytes, environment: dict[bytes, bytes]) -> list[bytes]:
+    """Where the container's own PATH says a command may be."""
+    if b"/" in command:
+        return [command]
+    folders = environment.get(b"PATH", b"").split(b":")
+    return [folder + b"/" + command for folder in folders if folder.startswith(b"/")]
+
+
+def find_command(name: str, environment: dict[bytes, bytes]) -> None:
+    """Say before the gate what execve would say after it. Raises KernelError("execve", command, errno)."""
+    worst = 2
+    for place in _places(os.fsencode(name), environment):
+        try:
+            mode = os.stat(place).st_mode
+        except OSError as error:
+            worst = 13 if error.errno == 13 else worst
+            continue
+        if stat.S_ISREG(mode) and os.access(place, os.X_OK):
+            return
+        worst = 13
+    raise KernelError("execve", name, worst)
+
+
 def execute(args: list[str], environment: dict[bytes, bytes]) -> None:
     """execve, by the container's own PATH. Raises KernelError("execve", command, errno)."""
     words = [os.fsencode(arg) for arg in args]
-    command = words[0]
-    if b"/" in command:
-        places = [command]
-    else:
-        places = [
-            folder + b"/" + command
-            for folder in environment.get(b"PATH", b"").split(b":")
-            if folder.startswith(b"/")
-        ]
     worst = 2
-    for place in places:
+    for place in _places(words[0], environment):
         try:
             os.execve(place, words, environment)
         except OSError as error:

@@ -28,7 +28,7 @@ PROPAGATION = {
 }
 _NO_EFFECT = frozenset(
     "async atime defaults norelatime nostrictatime nomand mand dirsync sync silent loud auto noauto user nouser iversion "
-    "noiversion remount tmpcopyup copy-symlink src-nofollow dest-nofollow".split()
+    "noiversion remount copy-symlink src-nofollow dest-nofollow".split()
 )
 
 

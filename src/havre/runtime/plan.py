@@ -7,9 +7,11 @@ import os
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+import msgspec
+
 from havre.errors import InvalidParameter
 from havre.linux import syscalls as sys
-from havre.runtime import caps, mountopts, seccomp
+from havre.runtime import caps, hooks, idmap, mountopts, scheduling, seccomp
 from havre.runtime.cgroup.layout import Layout
 from havre.runtime.cgroup.plan import CgroupPlan, make_plan
 from havre.spec.runplan import OciConfig, RunPlan, VethPlan
@@ -22,6 +24,7 @@ NAMESPACES = {
     "uts": sys.CLONE_NEWUTS,
     "cgroup": sys.CLONE_NEWCGROUP,
     "time": sys.CLONE_NEWTIME,
+    "user": sys.CLONE_NEWUSER,
 }
 RLIMITS = {  # asm-generic/resource.h
     name: number
@@ -60,6 +63,17 @@ class Process(TypedDict):
     seccomp: bytes
     terminal: bool
     init: bool
+    keyring: bool  # start a session keyring of its own
+    preserve_fds: int  # how many descriptors after stderr the caller hands on
+    apparmor: str
+    personality: int  # linux/personality.h; -1 leaves it
+    io_priority: int  # ioprio_set(2) value; -1 leaves it
+    scheduler: tuple[
+        int, int, int, int, int, int, int
+    ]  # sched_setattr(2), in the order of struct sched_attr; policy -1 leaves it
+
+
+Hook = tuple[str, list[str], list[str], float]  # path, args, env, timeout in seconds (0: none)
 
 
 class Program(TypedDict):
@@ -67,6 +81,10 @@ class Program(TypedDict):
 
     id: str
     flags: int  # CLONE_NEW*
+    uid_map: str  # lines for /proc/PID/uid_map; "" without a user namespace
+    gid_map: str
+    time_offsets: str  # lines for /proc/self/timens_offsets
+    own_time: bool  # a time namespace of its own
     joins: list[tuple[str, int, str]]  # (type, CLONE_NEW*, path)
     hostname: str
     domainname: str
@@ -82,6 +100,9 @@ class Program(TypedDict):
     cgroup: CgroupPlan
     veths: list[VethPlan]
     mount_at: str  # a host directory to put the root on, only seen in the container's mount namespace
+    pivot: bool  # False: move the root over "/" and chroot, for hosts whose root is a ramdisk
+    hooks: dict[str, list[Hook]]  # by the runtime-spec's names
+    state: str  # the head of the state JSON that hooks read; see runtime/hooks.py
 
 
 def compile_plan(plan: RunPlan, layout: Layout) -> Program:
@@ -99,9 +120,15 @@ def compile_plan(plan: RunPlan, layout: Layout) -> Program:
         config.get("process") or {}, linux.get("seccomp"), plan["user"], plan["group_add"]
     )
     process["init"] = plan["init"]
+    process["personality"] = scheduling.personality(linux.get("personality"))
+    own_user, own_time = bool(flags & sys.CLONE_NEWUSER), bool(flags & sys.CLONE_NEWTIME)
     return Program(
         id=plan["id"],
-        flags=flags,
+        flags=flags & ~sys.CLONE_NEWTIME,  # clone(2) has no bit for it: the child unshares
+        uid_map=idmap.map_lines("uidMappings", linux.get("uidMappings") or []) if own_user else "",
+        gid_map=idmap.map_lines("gidMappings", linux.get("gidMappings") or []) if own_user else "",
+        time_offsets=idmap.time_lines(linux.get("timeOffsets") or {}),
+        own_time=own_time,
         joins=joins,
         hostname=config.get("hostname") or "",
         domainname=config.get("domainname") or "",
@@ -119,7 +146,21 @@ def compile_plan(plan: RunPlan, layout: Layout) -> Program:
         cgroup=cgroup,
         veths=plan["veths"],
         mount_at=plan["run_dir"],
+        pivot=True,
+        hooks=hooks.compile_hooks(config.get("hooks") or {}),
+        state=state_head(config, plan["id"], plan["run_dir"]),
     )
+
+
+def state_head(config: OciConfig, container_id: str, bundle: str) -> str:
+    """Return the state JSON that hooks read, without status, pid and the closing brace."""
+    known = {
+        "ociVersion": config.get("ociVersion") or "",
+        "id": container_id,
+        "bundle": bundle,
+        "annotations": config.get("annotations") or {},
+    }
+    return msgspec.json.encode(known).decode().removesuffix("}")
 
 
 def compile_process(
@@ -148,6 +189,12 @@ def compile_process(
         seccomp=seccomp.compile_profile(filters, os.uname().machine) if filters else b"",
         terminal=bool(process.get("terminal")),
         init=False,
+        keyring=True,
+        preserve_fds=0,
+        apparmor=_text(process.get("apparmorProfile") or "", "process.apparmorProfile"),
+        personality=-1,
+        io_priority=scheduling.io_priority(process.get("ioPriority")),
+        scheduler=scheduling.scheduler(process.get("scheduler")),
     )
 
 
@@ -165,12 +212,18 @@ def _absolute(path: str) -> str:
 
 def _namespaces(linux: dict[str, Any], join_netns: str) -> tuple[int, list[tuple[str, int, str]]]:
     flags, joins = 0, []
+    seen: set[str] = set()
     for namespace in linux.get("namespaces") or []:
         kind, path = namespace.get("type"), namespace.get("path") or ""
-        if kind == "user":
-            raise InvalidParameter("user namespaces are not there yet", hint="leave the user namespace out")
         if kind not in NAMESPACES:
             raise InvalidParameter(f"unknown namespace type {kind!r}")
+        if kind in seen:
+            raise InvalidParameter(f"namespace {kind!r} is listed twice")
+        seen.add(kind)
+        if path and kind == "user":
+            raise InvalidParameter(
+                "joining another container's user namespace is not supported", hint="give linux.uidMappings"
+            )
         if path:
             joins.append((kind, NAMESPACES[kind], _absolute(path)))
         else:
@@ -179,7 +232,7 @@ def _namespaces(linux: dict[str, Any], join_netns: str) -> tuple[int, list[tuple
         joins.append(("network", sys.CLONE_NEWNET, join_netns))
     if not flags & sys.CLONE_NEWNS:
         raise InvalidParameter("a container needs a mount namespace of its own")
-    return flags & ~sys.CLONE_NEWTIME, joins
+    return flags, joins
 
 
 def _propagation(word: str) -> int:

@@ -9,6 +9,7 @@ import stat
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
+from havre.runtime import copytree
 
 IN_ROOT = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
 PATH_FD = os.O_PATH
@@ -17,33 +18,94 @@ if TYPE_CHECKING:
     from havre.runtime.plan import Program
 
 
-def build(program: "Program") -> int:
-    """Mount everything and return an O_PATH fd of the root. The caller then pivots."""
-    sys.mount_propagation(
-        b"/", sys.MS_REC | (sys.MS_SLAVE if program["root_propagation"] != sys.MS_PRIVATE else sys.MS_PRIVATE)
-    )
-    sources = _open_sources(program)
-    root = _mount_root(program)
-    for place, mount in enumerate(program["mounts"]):
+class Outside:
+    """What the parent opens on the host before the clone: the root and every bind source, as detached mounts.
+
+    They are opened before the child makes its tree private, so a source keeps its peer group (rshared, rslave); and by the
+    parent, so a user namespace needs no rights on the host's directories.
+    """
+
+    __slots__ = ("nodes", "root", "sources")
+
+    def __init__(self, root: int, sources: dict[int, list[int]], nodes: list[int]) -> None:
+        self.root = root
+        self.sources = sources
+        self.nodes = nodes  # the host's device nodes, only for a user namespace, which may not make any
+
+    def close(self) -> None:
+        for fd in (self.root, *self.nodes, *(fd for fds in self.sources.values() for fd in fds)):
+            os.close(fd)
+
+
+def open_outside(program: "Program") -> Outside:
+    """Open root, bind sources and cgroup directories on the host. Raises KernelError naming what is missing."""
+    opened: list[int] = []
+    try:
+        sources = {place: _open_source(mount, opened) for place, mount in enumerate(program["mounts"])}
+        root = _open_root(program)
+        opened.append(root)
+        nodes = []
+        if program["uid_map"]:
+            for node in program["nodes"]:
+                nodes.append(sys.open_tree(node[0], sys.OPEN_TREE_CLONE))
+                opened.append(nodes[-1])
+        return Outside(root, sources, nodes)
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+
+
+def build(program: "Program", outside: Outside) -> int:
+    """In the child: mount everything and return an O_PATH fd of the root. The caller then pivots."""
+    sys.mount_propagation(b"/", sys.MS_REC | sys.MS_PRIVATE)
+    place = os.open(program["mount_at"], PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = outside.root
+    sys.move_mount(root, place, program["mount_at"])
+    os.close(place)
+    own_dev = False
+    for number, mount in enumerate(program["mounts"]):
         if mount[0] == "fs":
             _mount_fs(root, mount)
         elif mount[0] == "bind":
-            _mount_bind(root, mount, sources[place])
+            _mount_bind(root, mount, outside.sources[number])
         else:
-            _mount_cgroup(root, mount, sources[place])
-        if mount[1] == "/dev" and mount[0] == "fs":
-            _fill_dev(root, program)
+            _mount_cgroup(root, mount, outside.sources[number])
+        if mount[1].rstrip("/") == "/dev":
+            own_dev = True
+            if mount[0] == "fs":
+                _fill_dev(root, program, outside.nodes)
+    if not own_dev:
+        _fill_dev(root, program, outside.nodes)
     return root
 
 
 def enter(program: "Program", root: int) -> None:
-    """pivot_root into `root` and forget the host's tree; then the root's propagation and read-only flag."""
-    os.fchdir(root)
-    sys.pivot_root(b".", b".")
-    sys.umount(b".", sys.MNT_DETACH)
+    """pivot_root into `root` and forget the host's tree; then the root's propagation."""
+    if program["pivot"]:
+        os.fchdir(root)
+        sys.pivot_root(b".", b".")
+        sys.umount(b".", sys.MNT_DETACH)
+    else:
+        _move_over(program, root)
     os.chdir("/")
     if program["root_propagation"] != sys.MS_PRIVATE:
         sys.mount_propagation(b"/", program["root_propagation"])
+
+
+def _move_over(program: "Program", root: int) -> None:
+    """--no-pivot: cover the host's root with the container's. A full procfs or sysfs must not stay behind it."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.split(" - ") for line in file]
+    for left, right in reversed(lines):
+        place = left.split()[4]
+        if right.split()[0] in ("proc", "sysfs") and not place.startswith(program["mount_at"] + "/"):
+            sys.umount(os.fsencode(place.encode().decode("unicode_escape")), sys.MNT_DETACH)
+    above = os.open("/", PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
+    sys.move_mount(root, above, "/")
+    os.close(above)
+    os.fchdir(root)
+    os.chroot(".")
 
 
 def seal(program: "Program") -> None:
@@ -61,43 +123,38 @@ def seal(program: "Program") -> None:
     os.close(root)
 
 
-def _open_sources(program: "Program") -> dict[int, list[int]]:
-    """Open every bind source on the host before the root is entered: detached copies, in order of the mounts."""
-    found: dict[int, list[int]] = {}
-    for place, mount in enumerate(program["mounts"]):
-        if mount[0] == "bind":
-            flags = sys.OPEN_TREE_CLONE | (sys.AT_RECURSIVE if mount[3] else 0)
-            found[place] = [sys.open_tree(mount[2], flags)]
-        elif mount[0] == "cgroup" and not mount[4]:
-            found[place] = [
-                sys.open_tree(path, sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE) for _, path in mount[3]
-            ]
-        elif mount[0] == "cgroup":
-            found[place] = []
+def _open_source(mount: tuple, opened: list[int]) -> list[int]:  # type: ignore[type-arg]
+    """Return detached copies of what a mount shows of the host."""
+    found: list[int] = []
+    if mount[0] == "bind":
+        found.append(sys.open_tree(mount[2], sys.OPEN_TREE_CLONE | (sys.AT_RECURSIVE if mount[3] else 0)))
+    elif mount[0] == "cgroup" and not mount[4]:
+        for _, path in mount[3]:
+            found.append(sys.open_tree(path, sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE))
+    opened += found
     return found
 
 
-def _mount_root(program: "Program") -> int:
+def _open_root(program: "Program") -> int:
     kind, *rest = program["root"]
     if kind == "overlay":
-        tree = _overlay(*rest)
-    else:
-        tree = sys.open_tree(rest[0], sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE)
-        sys.mount_setattr(tree, rest[0], propagation=sys.MS_PRIVATE, recursive=True)
-    place = os.open(program["mount_at"], PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
-    sys.move_mount(tree, place, program["mount_at"])
-    os.close(place)
+        return _overlay(*rest)
+    tree = sys.open_tree(rest[0], sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE)
+    kind_of = sys.MS_PRIVATE if program["root_propagation"] == sys.MS_PRIVATE else sys.MS_SLAVE
+    sys.mount_setattr(tree, rest[0], propagation=kind_of, recursive=True)
     return tree
 
 
 def _overlay(lower: list[str], upper: str, work: str) -> int:
     context = sys.fsopen("overlay")
+    sys.fsconfig_string(context, "source", "overlay", "overlay")
     try:
         for layer in lower:  # one call a layer: no limit by the size of an option page (Linux 6.5)
             sys.fsconfig_string(context, "lowerdir+", layer, "overlay")
     except KernelError:
         os.close(context)
         context = sys.fsopen("overlay")
+        sys.fsconfig_string(context, "source", "overlay", "overlay")
         sys.fsconfig_string(context, "lowerdir", ":".join(lower), "overlay")
     sys.fsconfig_string(context, "upperdir", upper, "overlay")
     sys.fsconfig_string(context, "workdir", work, "overlay")
@@ -167,18 +224,54 @@ def _open_or_make(root: int, parent: int, name: str, path: str) -> int:
 def _mount_fs(root: int, mount: tuple) -> None:  # type: ignore[type-arg]
     _, target, kind, source, attributes, data, propagation = mount
     context = sys.fsopen(kind)
-    if kind == "tmpfs" or kind == "ramfs":
-        sys.fsconfig_string(context, "source", source, target)
+    sys.fsconfig_string(context, "source", source, target)
+    copy_up = False
     for key, value in data:
-        if value is None:
+        if key == "tmpcopyup" and value is None:
+            copy_up = kind == "tmpfs"
+        elif value is None:
             sys.fsconfig_flag(context, key, target)
         else:
             sys.fsconfig_string(context, key, value, target)
-    tree = sys.fsmount(context, attributes, target)
+    late = attributes & sys.MOUNT_ATTR_RDONLY if copy_up else 0
+    tree = sys.fsmount(context, attributes & ~late, target)
     os.close(context)
     if propagation:
         sys.mount_setattr(tree, target, propagation=propagation)
+    if kind in ("proc", "sysfs"):
+        _refuse_symlink(root, target)
+    if copy_up:
+        _copy_up(root, target, tree, keep_mode=any(key == "mode" for key, _ in data))
+    if late:
+        sys.mount_setattr(tree, target, add=late)
     _attach(root, tree, target, directory=True)
+
+
+def _refuse_symlink(root: int, target: str) -> None:
+    """procfs and sysfs belong on a plain directory, or masks and read-only paths could be led astray (CVE-2019-19921)."""
+    try:
+        os.close(sys.openat2(root, target, PATH_FD, resolve=IN_ROOT | sys.RESOLVE_NO_SYMLINKS))
+    except KernelError as error:
+        if error.errno == 40:  # ELOOP
+            raise KernelError("mount", f"{target} is a symlink", 20) from None
+        if error.errno != 2:
+            raise
+
+
+def _copy_up(root: int, target: str, tree: int, *, keep_mode: bool) -> None:
+    """tmpcopyup: what the image has there is copied into the new tmpfs."""
+    try:
+        below = open_in(root, target, os.O_RDONLY | os.O_DIRECTORY)
+    except KernelError as error:
+        if error.errno in (2, 20):
+            return
+        raise
+    status = os.fstat(below)
+    copytree.copy(below, tree)
+    os.chown(f"/proc/self/fd/{tree}", status.st_uid, status.st_gid)
+    if not keep_mode:
+        os.chmod(f"/proc/self/fd/{tree}", stat.S_IMODE(status.st_mode))
+    os.close(below)
 
 
 def _attach(root: int, tree: int, target: str, *, directory: bool) -> None:
@@ -189,7 +282,7 @@ def _attach(root: int, tree: int, target: str, *, directory: bool) -> None:
 
 
 def _mount_bind(root: int, mount: tuple, sources: list[int]) -> None:  # type: ignore[type-arg]
-    _, target, source, recursive, add, clear, recursive_add, propagation, deep = mount
+    _, target, source, _, add, clear, recursive_add, propagation, deep = mount
     tree = sources[0]
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     sys.mount_setattr(
@@ -207,6 +300,7 @@ def _mount_cgroup(root: int, mount: tuple, sources: list[int]) -> None:  # type:
     _, target, attributes, views, private = mount
     if private:
         context = sys.fsopen("cgroup2")
+        sys.fsconfig_string(context, "source", "cgroup", target)
         tree = sys.fsmount(context, attributes, target)
         os.close(context)
         _attach(root, tree, target, directory=True)
@@ -216,6 +310,7 @@ def _mount_cgroup(root: int, mount: tuple, sources: list[int]) -> None:  # type:
         _attach(root, sources[0], target, directory=True)
         return
     context = sys.fsopen("tmpfs")
+    sys.fsconfig_string(context, "source", "tmpfs", target)
     sys.fsconfig_string(context, "mode", "755", target)
     tree = sys.fsmount(context, attributes & ~sys.MOUNT_ATTR_RDONLY, target)
     os.close(context)
@@ -234,15 +329,18 @@ def _mount_cgroup(root: int, mount: tuple, sources: list[int]) -> None:  # type:
     os.close(tree)
 
 
-def _fill_dev(root: int, program: "Program") -> None:
-    """Nodes and links in the fresh /dev tmpfs; the cgroup's device rules were written before this process was attached."""
+def _fill_dev(root: int, program: "Program", nodes: list[int]) -> None:
+    """Nodes and links in /dev; the cgroup's device rules were written before this process was attached.
+
+    Every step is relative to an fd inside the root, so a symlinked /dev of the image leads nowhere else (CVE-2026-41579).
+    """
+    os.close(make_target(root, "/dev", directory=True))
     dev = open_in(root, "/dev", PATH_FD | os.O_DIRECTORY)
-    if (
-        sys.filesystem_magic(dev) != 0x01021994
-    ):  # TMPFS_MAGIC: never make nodes in the image's own /dev (CVE-2026-41579)
-        raise KernelError("mknod", "/dev", 22)
-    for path, kind, major, minor, mode, uid, gid in program["nodes"]:
-        _make_node(root, path, kind, os.makedev(major, minor), mode, uid, gid)
+    for number, (path, kind, major, minor, mode, uid, gid) in enumerate(program["nodes"]):
+        if nodes:
+            _attach(root, nodes[number], path, directory=False)
+        else:
+            _make_node(root, path, kind, os.makedev(major, minor), mode, uid, gid)
     for name, target in (
         ("fd", "/proc/self/fd"),
         ("stdin", "/proc/self/fd/0"),
@@ -271,7 +369,9 @@ def _make_node(root: int, path: str, kind: str, device: int, mode: int, uid: int
         os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
         os.close(node)
     except FileExistsError:
-        pass
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if status.st_rdev != device or stat.S_IFMT(status.st_mode) != _KINDS[kind]:
+            raise KernelError("mknod", path, 17) from None  # never take the image's word for a device
     except OSError as error:
         raise KernelError("mknod", path, error.errno or 0) from None
     finally:
@@ -341,6 +441,7 @@ def _mask_all(root: int, paths: list[str]) -> None:
 
 def _empty_tmpfs() -> int:
     context = sys.fsopen("tmpfs")
+    sys.fsconfig_string(context, "source", "tmpfs", "mask")
     sys.fsconfig_string(context, "size", "0", "mask")
     tree = sys.fsmount(context, sys.MOUNT_ATTR_RDONLY, "mask")
     os.close(context)

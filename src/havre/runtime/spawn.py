@@ -6,7 +6,7 @@ import socket
 
 from havre.errors import CommandNotExecutable, CommandNotFound, HavreError, InvalidParameter, KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import init
+from havre.runtime import hooks, identity, init, rootfs
 from havre.runtime.cgroup import files as cgroups
 
 SIGCHLD = 17
@@ -22,40 +22,52 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from havre.runtime.cgroup.plan import CgroupPlan
     from havre.runtime.plan import Process, Program
 
 
 class Started:
     """A process that has reached execve, or told why not."""
 
-    __slots__ = ("failure", "master", "pid", "warnings")
+    __slots__ = ("failure", "master", "pid", "waiting", "warnings")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.master = -1  # pty master, -1 without a terminal
         self.warnings: list[str] = []
         self.failure: tuple[str, str, int] | None = None
+        self.waiting = False  # at its gate, all prepared, before execve
 
 
 def spawn_init(
-    program: "Program", stdio: tuple[int, int, int], prepare: "Callable[[int], list[str]]"
+    program: "Program",
+    stdio: tuple[int, int, int],
+    prepare: "Callable[[int], list[str]]",
+    gate: tuple[int, int] | None = None,
 ) -> Started:
-    """Clone, let `prepare(pid)` do the parent's part (cgroup, veths; returns warnings), and wait for execve or a failure."""
+    """Clone, let `prepare(pid)` do the parent's part (cgroup, veths; returns warnings), and wait for execve or a failure.
+
+    With a gate (fd to read one byte from, fd to tell a late failure on), return when only execve is left; see `init.Gate`.
+    Raises KernelError, or hooks.HookFailed; the child is gone then.
+    """
+    outside = rootfs.open_outside(program)
     own_pid_namespace = _join_pid_namespace(program)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = sys.clone(program["flags"], SIGCHLD)
+    pid = sys.clone(program["flags"] & ~init.CLONE_ON_GO, SIGCHLD)
     if pid == 0:
         ours.close()
-        init.run(program, stdio, theirs)
+        init.run(program, stdio, theirs, outside, gate)
     theirs.close()
+    outside.close()
     if own_pid_namespace >= 0:
         sys.setns(own_pid_namespace, sys.CLONE_NEWPID)
         os.close(own_pid_namespace)
     started = Started(pid)
     try:
+        _map_ids(program, pid)
         started.warnings += prepare(pid)
         ours.send(b"go")
-        _listen(ours, started)
+        _listen(ours, started, program)
     except BaseException:
         _end(pid)
         raise
@@ -64,6 +76,12 @@ def spawn_init(
     if started.failure:
         _end(pid)
     return started
+
+
+def _map_ids(program: "Program", pid: int) -> None:
+    for name, lines in (("uid_map", program["uid_map"]), ("gid_map", program["gid_map"])):
+        if lines:
+            identity.write_file(f"/proc/{pid}/{name}", lines)
 
 
 def _join_pid_namespace(program: "Program") -> int:
@@ -89,8 +107,8 @@ def _end(pid: int) -> None:
         pass
 
 
-def _listen(channel: socket.socket, started: Started) -> None:
-    """Read what the child says until execve closes its end."""
+def _listen(channel: socket.socket, started: Started, program: "Program | None" = None) -> None:
+    """Read what the child says until execve closes its end, or until it waits at its gate."""
     while True:
         data, fds, _, _ = socket.recv_fds(channel, 65536, 1)
         if not data:
@@ -102,6 +120,13 @@ def _listen(channel: socket.socket, started: Started) -> None:
             started.warnings.append(rest[0])
         elif kind == "pid":
             started.pid = rest[0]
+        elif kind == "waiting":
+            started.waiting = True
+            return
+        elif kind == "hooks" and program is not None:
+            for name in hooks.BEFORE_PIVOT:
+                hooks.run(program, name, "creating", started.pid)
+            channel.send(b"go")
         else:
             started.failure = (rest[0], rest[1], rest[2])
 
@@ -109,8 +134,8 @@ def _listen(channel: socket.socket, started: Started) -> None:
 def join_exec(
     target: int,
     process: "Process",
-    cgroup: dict,
-    stdio: tuple[int, int, int],  # type: ignore[type-arg]
+    cgroup: "CgroupPlan",
+    stdio: tuple[int, int, int],
 ) -> Started:
     """Start one more process inside the container whose init `target` (pidfd) is; the caller becomes its parent."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -130,26 +155,46 @@ def join_exec(
     return started
 
 
+def _namespaces_of(target: int) -> int:
+    """Everything we join; a user or time namespace only when it is not our own, where setns would refuse."""
+    found = ALL_NAMESPACES
+    with open(f"/proc/self/fdinfo/{target}", encoding="ascii") as file:
+        pid = next((line.split()[1] for line in file if line.startswith("Pid:")), "-1")
+    for name, flag in (("user", sys.CLONE_NEWUSER), ("time", sys.CLONE_NEWTIME)):
+        try:
+            if os.stat(f"/proc/{pid}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
+                found |= flag
+        except FileNotFoundError:
+            pass  # this kernel has no such namespaces, or setns says in a moment that the container has gone
+    return found
+
+
 def _join(
-    target: int, process: "Process", cgroup: dict, stdio: tuple[int, int, int], channel: socket.socket
-) -> None:  # type: ignore[type-arg]
+    target: int, process: "Process", cgroup: "CgroupPlan", stdio: tuple[int, int, int], channel: socket.socket
+) -> None:
     """In the helper: cgroup, then all namespaces at once, then a sibling that is born inside and goes on to execve."""
     try:
         sys.prctl(sys.PR_SET_DUMPABLE, 0)
-        cgroups.attach(cgroup, 0)  # type: ignore[arg-type]
-        sys.setns(target, ALL_NAMESPACES, "container")
+        cgroups.attach(cgroup, 0)
+        if process["oom_score_adj"] is not None and (
+            text := identity.set_oom_score("self", process["oom_score_adj"])
+        ):
+            init.tell(channel, ("warn", text))
+        private = identity.private_procfs() if process["apparmor"] else -1
+        flags = _namespaces_of(target)
+        sys.setns(target, flags, "container")
+        if flags & sys.CLONE_NEWUSER:
+            init.become_root()
         pid = sys.clone(sys.CLONE_PARENT, SIGCHLD)
         if pid:
-            channel.send(marshal.dumps(("pid", pid)))
+            init.tell(channel, ("pid", pid))
             os._exit(0)
         slave = _open_terminal(channel) if process["terminal"] else -1
+        if private >= 0:
+            identity.set_apparmor(private, process["apparmor"])
         init.start_process(process, stdio, slave, channel)
-    except init.identity.UnknownUser as error:
-        channel.send(marshal.dumps(("fail", "user", str(error), 0)))
-    except KernelError as error:
-        channel.send(marshal.dumps(("fail", error.call, error.target, error.errno)))
     except BaseException as error:  # noqa: BLE001 - top frame of a process
-        channel.send(marshal.dumps(("fail", "exec", repr(error), 0)))
+        init.report(channel, error)
     os._exit(1)
 
 
@@ -158,7 +203,7 @@ def _open_terminal(channel: socket.socket) -> int:
     import fcntl
 
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    master = init.rootfs.open_in(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    master = rootfs.open_in(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
     fcntl.ioctl(master, 0x40045431, b"\0\0\0\0")  # TIOCSPTLCK: unlock
     slave: int = fcntl.ioctl(master, init.TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     socket.send_fds(channel, [marshal.dumps(("tty",))], [master])
@@ -175,8 +220,8 @@ def as_error(failure: tuple[str, str, int]) -> HavreError:
             return CommandNotFound(target, context="failed to create task for container")
         reason = "permission denied" if number == 13 else os.strerror(number).lower()
         return CommandNotExecutable(target, reason, context="failed to create task for container")
-    if call == "user":
-        return InvalidParameter(target)
+    if call in ("user", "hook"):
+        return InvalidParameter(target) if call == "user" else HavreError(target)
     if number == 0:
         return HavreError(f"{call}: {target}")
     return KernelError(call, target, number)
