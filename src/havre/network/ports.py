@@ -9,7 +9,7 @@ IPv6: a port is published on IPv6 only when the container has an IPv6 address, b
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
@@ -172,10 +172,12 @@ def _bind(port: PublishedPort) -> socket.socket | None:
 
 
 def _bind_to(made: socket.socket, port: PublishedPort) -> None:
-    """Bind strictly; when only connections that wait out their end are in the way, share with them but with nobody else."""
-    tries: tuple[Callable[[], None], ...] = (lambda: None, lambda: _reuse(made, on=True))
-    for prepare in tries:
-        prepare()
+    """Bind strictly; when only connections that wait out their end are in the way, share with them but with nobody else.
+
+    UDP has no such connections, and sharing would succeed beside any server that allows it.
+    """
+    for reuse in (False,) if port.proto == "udp" else (False, True):
+        _reuse(made, on=reuse)
         try:
             made.bind((port.host_ip, port.host_port))
         except OSError as error:
