@@ -47,7 +47,9 @@ async def tag(call: Call) -> None:
 
 
 async def remove(call: Call) -> None:
-    await call.request.json(200, images.remove(call.rooms, call.name, force=decode.flag(call.request, "force")))
+    await call.request.json(
+        200, images.remove(call.rooms, call.name, force=decode.flag(call.request, "force"))
+    )
 
 
 async def prune_images(call: Call) -> None:
@@ -65,7 +67,10 @@ def registry_auth(request: Request) -> dict[str, str | None]:
         return {}
     try:
         found = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return {str(key).lower(): None if value is None else str(value) for key, value in dict(found or {}).items()}
+        return {
+            str(key).lower(): None if value is None else str(value)
+            for key, value in dict(found or {}).items()
+        }
     except (ValueError, TypeError):
         raise InvalidParameter("invalid X-Registry-Auth header") from None
 
@@ -79,15 +84,24 @@ async def create(call: Call) -> None:
     name = decode.text(request, "fromImage")
     if not name:
         raise InvalidParameter("fromImage or fromSrc is needed")
-    auth, platform, tag_ = registry_auth(request), decode.text(request, "platform"), decode.text(request, "tag")
+    auth, platform, tag_ = (
+        registry_auth(request),
+        decode.text(request, "platform"),
+        decode.text(request, "tag"),
+    )
     await request.drain()
-    await _with_progress(request, lambda progress: images.pull(call.rooms, name, tag_, platform=platform, auth=auth, progress=progress))
+    await _with_progress(
+        request,
+        lambda progress: images.pull(call.rooms, name, tag_, platform=platform, auth=auth, progress=progress),
+    )
 
 
 async def push(call: Call) -> None:
     auth, tag_ = registry_auth(call.request), decode.text(call.request, "tag")
     await call.request.drain()
-    await _with_progress(call.request, lambda progress: images.push(call.rooms, call.name, tag_, auth=auth, progress=progress))
+    await _with_progress(
+        call.request, lambda progress: images.push(call.rooms, call.name, tag_, auth=auth, progress=progress)
+    )
 
 
 async def _with_progress(request: Request, work: Callable[[images.Progress], Awaitable[Any]]) -> None:
@@ -162,7 +176,9 @@ async def _from_body(request: Request, work: Callable[[Any], Awaitable[Any]]) ->
 async def _feed(request: Request, fd: int) -> None:
     os.set_blocking(fd, False)
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(fd, "wb", buffering=0))
+    transport, protocol = await loop.connect_write_pipe(
+        asyncio.streams.FlowControlMixin, os.fdopen(fd, "wb", buffering=0)
+    )
     try:
         async for chunk in request.chunks():
             transport.write(chunk)

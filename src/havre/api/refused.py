@@ -6,13 +6,15 @@ from havre.errors import NotFound, NotImplementedHere, Unavailable
 
 async def not_a_manager(call: Call) -> None:
     raise Unavailable(
-        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm "
+        'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
         "and try again."
     )
 
 
 async def not_there_yet(call: Call) -> None:
-    raise NotImplementedHere(f"{call.request.method} {call.request.path} is not there yet in this version of Havre")
+    raise NotImplementedHere(
+        f"{call.request.method} {call.request.path} is not there yet in this version of Havre"
+    )
 
 
 async def no_such_volume(call: Call) -> None:
@@ -49,5 +51,9 @@ routes = (
     Route("GET", "/volumes/{name}", no_such_volume),
     Route("DELETE", "/volumes/{name}", no_such_volume),
     *(Route(method, f"/{name}", not_a_manager) for name in _SWARM for method in ("GET", "POST")),
-    *(Route(method, f"/{name}/{{rest:any}}", not_a_manager) for name in _SWARM for method in ("GET", "POST", "DELETE")),
+    *(
+        Route(method, f"/{name}/{{rest:any}}", not_a_manager)
+        for name in _SWARM
+        for method in ("GET", "POST", "DELETE")
+    ),
 )

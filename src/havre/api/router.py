@@ -49,7 +49,9 @@ class Router:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_first: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
         for route in routes:
-            self._by_first.setdefault(route.pattern.split("/")[1], []).append((_compile(route.pattern), route))
+            self._by_first.setdefault(route.pattern.split("/")[1], []).append(
+                (_compile(route.pattern), route)
+            )
 
     async def handle(self, rooms: Rooms, request: Request) -> None:
         """Answer one request, whatever happens."""
@@ -92,7 +94,9 @@ def _split_version(path: str) -> tuple[tuple[int, int], str]:
         return _NEWEST, path
     version = numbers(match[1])
     if version > _NEWEST:
-        raise InvalidParameter(f"client version {match[1]} is too new. Maximum supported API version is {API_VERSION}")
+        raise InvalidParameter(
+            f"client version {match[1]} is too new. Maximum supported API version is {API_VERSION}"
+        )
     if version < _OLDEST:
         raise InvalidParameter(
             f"client version {match[1]} is too old. Minimum supported API version is {MIN_API_VERSION}, "

@@ -10,7 +10,12 @@ from havre.spec.engine import AuthConfig
 
 
 async def ping(call: Call) -> None:
-    extra = {"Builder_Version": "1", "Swarm": "inactive", "Cache_Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
+    extra = {
+        "Builder_Version": "1",
+        "Swarm": "inactive",
+        "Cache_Control": "no-cache, no-store, must-revalidate",
+        "Pragma": "no-cache",
+    }
     await call.request.reply(200, b"OK", "text/plain; charset=utf-8", **extra)
 
 

@@ -127,7 +127,7 @@ def listed(rooms: Rooms, filters: Mapping[str, Sequence[str]], *, all_: bool = F
         users[one.record.image_id] = users.get(one.record.image_id, 0) + 1
     return [
         summary(image, users.get(image.id, 0))
-        for image in rooms.images.list()
+        for image in rooms.images.all()
         if _passes(rooms, image, filters)
     ]
 

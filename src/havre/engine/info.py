@@ -51,7 +51,7 @@ def info(rooms: Rooms) -> dict[str, Any]:
         "ContainersRunning": states.count("running"),
         "ContainersPaused": states.count("paused"),
         "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
-        "Images": len(rooms.images.list()),
+        "Images": len(rooms.images.all()),
         **_storage(rooms),
         **_abilities(rooms),
         **_host(rooms),
@@ -159,7 +159,7 @@ async def disk_usage(rooms: Rooms) -> dict[str, Any]:
     for one in rooms.containers:
         used[one.record.image_id] = used.get(one.record.image_id, 0) + 1
     images = [
-        {**image_summary(image, used.get(image.id, 0)), "SharedSize": 0} for image in rooms.images.list()
+        {**image_summary(image, used.get(image.id, 0)), "SharedSize": 0} for image in rooms.images.all()
     ]
     return {
         "LayersSize": sum(int(image["Size"]) for image in images),

@@ -62,7 +62,7 @@ async def images(rooms: Rooms, filters: Filters) -> dict[str, Any]:
     used = {one.record.image_id for one in rooms.containers}
     deleted: list[dict[str, str]] = []
     freed = 0
-    for image in rooms.images.list():
+    for image in rooms.images.all():
         labels = (image.config.get("config") or {}).get("Labels") or {}
         old = not limit or image_verbs.created_seconds(image.created) * 1_000_000_000 <= limit
         if (

@@ -69,7 +69,11 @@ def _is_token(name: bytes) -> bool:
 def _check_framing(head: Head) -> None:
     """Two ways to frame one body are how requests are smuggled."""
     lengths, encodings = head.headers.get("content-length", []), head.headers.get("transfer-encoding", [])
-    if len(lengths) > 1 or (lengths and not (lengths[0].isascii() and lengths[0].isdigit())) or (lengths and encodings):
+    if (
+        len(lengths) > 1
+        or (lengths and not (lengths[0].isascii() and lengths[0].isdigit()))
+        or (lengths and encodings)
+    ):
         raise InvalidParameter("ambiguous Content-Length or Transfer-Encoding")
     if encodings and (len(encodings) > 1 or encodings[0].lower() != "chunked" or head.minor == 0):
         raise InvalidParameter("unsupported Transfer-Encoding")

@@ -151,7 +151,9 @@ class Request:
         wanted = {name.replace("_", "-"): value for name, value in headers.items()}
         chunked = self.head.minor == 1
         self.close_after |= not chunked
-        wanted |= {"Content-Type": content_type} | ({"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"})
+        wanted |= {"Content-Type": content_type} | (
+            {"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"}
+        )
         await self.connection.write(self._head(status, wanted))
         return Stream(self.connection, chunked and self.method != "HEAD", self.method == "HEAD")
 

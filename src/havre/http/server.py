@@ -20,7 +20,17 @@ HEAD_TIMEOUT_S = 30  # a head that has begun must be complete by then (slowloris
 BACKLOG = 1024
 FIRST_SYSTEMD_FD = 3
 
-__all__ = ["Duplex", "Gone", "Handler", "Listening", "Request", "Stream", "listen_fds", "listen_tcp", "listen_unix"]
+__all__ = [
+    "Duplex",
+    "Gone",
+    "Handler",
+    "Listening",
+    "Request",
+    "Stream",
+    "listen_fds",
+    "listen_tcp",
+    "listen_unix",
+]
 
 
 class Listening:
@@ -104,7 +114,9 @@ class Listening:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def listen_unix(path: str, handler: Handler, *, group: str = "", common: Mapping[str, str] | None = None) -> Listening:
+async def listen_unix(
+    path: str, handler: Handler, *, group: str = "", common: Mapping[str, str] | None = None
+) -> Listening:
     """Listen on a unix socket, mode 0660, owned by `group` where that exists.
 
     A stale socket is replaced. Raises Conflict when somebody answers on it, InvalidParameter when it is no socket.
@@ -143,7 +155,12 @@ def _clear_socket(path: str) -> None:
 
 
 async def listen_tcp(
-    address: str, port: int, handler: Handler, *, tls: ssl.SSLContext | None = None, common: Mapping[str, str] | None = None
+    address: str,
+    port: int,
+    handler: Handler,
+    *,
+    tls: ssl.SSLContext | None = None,
+    common: Mapping[str, str] | None = None,
 ) -> Listening:
     """Listen on tcp, with TLS when a context is given. Raises Conflict when the port is taken."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -153,7 +170,9 @@ async def listen_tcp(
         sock.bind((address, port))
     except OSError as error:
         sock.close()
-        raise Conflict(f"cannot listen on tcp://{address}:{port}: {(error.strerror or '').lower()}") from error
+        raise Conflict(
+            f"cannot listen on tcp://{address}:{port}: {(error.strerror or '').lower()}"
+        ) from error
     sock.setblocking(False)
     listening = Listening(handler, common or {})
     await listening.add(sock, tls)
@@ -164,7 +183,9 @@ async def listen_fds(handler: Handler, *, common: Mapping[str, str] | None = Non
     """Serve on the sockets systemd passes (sd_listen_fds(3)). Raises InvalidParameter without any."""
     count = int(os.environ.get("LISTEN_FDS") or 0) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
     if not count:
-        raise InvalidParameter("no sockets found via socket activation", hint="-H fd:// only works under a systemd .socket unit")
+        raise InvalidParameter(
+            "no sockets found via socket activation", hint="-H fd:// only works under a systemd .socket unit"
+        )
     listening = Listening(handler, common or {})
     for fd in range(FIRST_SYSTEMD_FD, FIRST_SYSTEMD_FD + count):
         sock = socket.socket(fileno=fd)

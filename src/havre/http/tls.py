@@ -15,7 +15,9 @@ def server_context(cert: str, key: str, ca: str = "") -> ssl.SSLContext:
     try:
         context.load_cert_chain(cert, key)
     except (OSError, ssl.SSLError) as error:
-        raise InvalidParameter(f"cannot use certificate {cert!r} and key {key!r}: {error}", hint="--tlscert, --tlskey") from None
+        raise InvalidParameter(
+            f"cannot use certificate {cert!r} and key {key!r}: {error}", hint="--tlscert, --tlskey"
+        ) from None
     if ca:
         try:
             context.load_verify_locations(ca)
