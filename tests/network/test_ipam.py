@@ -119,6 +119,12 @@ def test_range_limits_what_is_given_but_not_what_may_be_asked():
     assert addresses.take("e", "10.0.0.7") == "10.0.0.7"
 
 
+def test_gateway_cannot_be_given_back():
+    addresses = Addresses("10.0.0.0/24", "10.0.0.1")
+    addresses.release("10.0.0.1")
+    assert addresses.take("a") == "10.0.0.2"
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=60))
 def test_no_two_owners_ever_share_an_address(steps):
     addresses = Addresses("10.0.0.0/28", "10.0.0.1")

@@ -89,6 +89,7 @@ class Addresses:
         self._next = self._first  # nothing below it is free
         self._taken: dict[int, str] = {}
         self._remembered: OrderedDict[str, int] = OrderedDict()
+        self._kept: dict[int, str] = {}  # the same, by number
         if gateway:
             self._taken[int(IPv4Address(gateway))] = "gateway"
 
@@ -100,7 +101,8 @@ class Addresses:
         """
         number = self._wanted(wanted) if wanted else self._usual(owner, busy)
         self._taken[number] = owner
-        self._remembered.pop(owner, None)
+        self.forget(owner)
+        self.forget(self._kept.get(number, ""))
         return str(IPv4Address(number))
 
     def _wanted(self, wanted: str) -> int:
@@ -128,9 +130,8 @@ class Addresses:
         before = self._remembered.get(owner)
         if before is not None and before not in self._taken:
             return before
-        kept = set(self._remembered.values())
         for number in self._free():
-            if number not in kept and not busy(str(IPv4Address(number))):
+            if number not in self._kept and not busy(str(IPv4Address(number))):
                 return number
         for number in self._remembered.values():  # the one down for longest loses its address first
             if number not in self._taken:
@@ -138,7 +139,7 @@ class Addresses:
         for number in self._free():
             return number
         raise Conflict(
-            f"no available IPv4 addresses on this network: all {len(self._taken)} of {self.subnet} are in use",
+            f"no available IPv4 addresses on this network: {len(self._taken)} of {self.subnet} are in use",
             hint="a network with a wider --subnet",
         )
 
@@ -159,18 +160,22 @@ class Addresses:
     def release(self, address: str) -> None:
         """Give an address back; its owner gets it again unless the network runs out of others. Idempotent."""
         number = int(IPv4Address(address))
-        owner = self._taken.pop(number, None)
+        owner = self._taken.get(number)
         if owner is None or owner == "gateway":
             return
+        del self._taken[number]
         self._next = min(self._next, max(number, self._first))
+        self.forget(owner)
         self._remembered[owner] = number
-        self._remembered.move_to_end(owner)
+        self._kept[number] = owner
         if len(self._remembered) > MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
+            self.forget(next(iter(self._remembered)))
 
     def forget(self, owner: str) -> None:
         """The container is gone for good."""
-        self._remembered.pop(owner, None)
+        number = self._remembered.pop(owner, None)
+        if number is not None:
+            del self._kept[number]
 
 
 def mac_of(address: str) -> str:

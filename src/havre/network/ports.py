@@ -9,9 +9,10 @@ IPv6: a port is published on IPv6 only when the container has an IPv6 address, b
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
+from itertools import chain
 from pathlib import Path
 
 from havre.errors import Conflict, InvalidParameter, KernelError, NotImplementedHere
@@ -25,14 +26,18 @@ SO_SMALLEST_BUFFER = 1  # the kernel raises it to its own minimum
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _NO_PROTOCOL = (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.ESOCKTNOSUPPORT)
 
-Key = tuple[str, str, int]  # protocol, address, port
+_EVERY = ("0.0.0.0", "::")
+
+Number = tuple[str, bool, int]  # protocol, is it IPv6, port
 
 
 class Ports:
     """The ports this daemon holds on the host. Blocking, not thread safe."""
 
     def __init__(self) -> None:
-        self._held: dict[Key, tuple[str, socket.socket | None]] = {}
+        self._held: dict[
+            Number, dict[str, tuple[str, socket.socket | None]]
+        ] = {}  # then by address: owner, socket
         self._last = 0  # the random port given last
 
     def take(
@@ -67,12 +72,12 @@ class Ports:
             f"all ports are allocated: {words} on {addresses[0]}, wanted for {request.container_port}/{request.proto}"
         )
 
-    def _numbers(self, request: PortRequest) -> Sequence[int]:
+    def _numbers(self, request: PortRequest) -> Iterable[int]:
         if request.host_port:
             return range(request.host_port, max(request.host_port, request.host_port_end) + 1)
         first, last = ephemeral_range()
         start = self._last + 1 if first <= self._last < last else first
-        return [*range(start, last + 1), *range(first, start)]
+        return chain(range(start, last + 1), range(first, start))
 
     def _all(self, proto: str, addresses: Sequence[str], number: int, owner: str) -> None:
         with ExitStack() as undo:
@@ -83,38 +88,34 @@ class Ports:
 
     def hold(self, port: PublishedPort, owner: str) -> None:
         """Hold one port. Raises Conflict."""
-        for proto, address, number in self._overlapping(port):
-            holder = self._held[proto, address, number][0]
-            raise taken(port, f"container {holder[:12]}")
-        self._held[_key(port)] = (owner, _bind(port))
-
-    def _overlapping(self, port: PublishedPort) -> list[Key]:
-        every = "::" if ":" in port.host_ip else "0.0.0.0"
-        if port.host_ip != every:
-            asked = [(port.proto, address, port.host_port) for address in (port.host_ip, every)]
-            return [key for key in asked if key in self._held]
-        return [
-            key
-            for key in self._held
-            if key[2] == port.host_port and key[0] == port.proto and (":" in key[1]) == (":" in every)
-        ]
+        beside = self._held.get(_number(port), {})
+        wide = port.host_ip in _EVERY
+        for address, (holder, _) in beside.items():
+            if wide or address in (port.host_ip, *_EVERY):
+                raise taken(port, f"container {holder[:12]}")
+        bound = _bind(port)
+        self._held.setdefault(_number(port), {})[port.host_ip] = (owner, bound)
 
     def release(self, ports: Sequence[PublishedPort]) -> None:
         """Let go of ports; those not held are fine."""
         for port in ports:
-            _, bound = self._held.pop(_key(port), ("", None))
+            beside = self._held.get(_number(port), {})
+            _, bound = beside.pop(port.host_ip, ("", None))
             if bound is not None:
                 bound.close()
+            if not beside:
+                self._held.pop(_number(port), None)
 
     def close(self) -> None:
-        for _, bound in self._held.values():
-            if bound is not None:
-                bound.close()
+        for beside in self._held.values():
+            for _, bound in beside.values():
+                if bound is not None:
+                    bound.close()
         self._held.clear()
 
 
-def _key(port: PublishedPort) -> Key:
-    return port.proto, port.host_ip, port.host_port
+def _number(port: PublishedPort) -> Number:
+    return port.proto, ":" in port.host_ip, port.host_port
 
 
 def _addresses(request: PortRequest, default_ip: str, *, ipv4: bool, ipv6: bool) -> list[str]:
