@@ -5,14 +5,14 @@ import platform
 import socket
 
 from havre.engine.rooms import Host
-from havre.runtime import cgroup
+from havre.runtime.cgroup.layout import version as cgroup_version
 from havre.spec.platform import host_platform
 
 
 def ask_host() -> Host:
     """Read /proc, /etc/os-release and the cgroup mounts."""
     return Host(
-        cgroup_version=cgroup.version(),
+        cgroup_version=cgroup_version(),
         kernel=platform.release(),
         operating_system=_operating_system(),
         architecture=host_platform().architecture,

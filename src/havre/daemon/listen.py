@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from havre import log
+from havre.api.server import COMMON_HEADERS
 from havre.daemon.config import Config
 from havre.errors import InvalidParameter
 from havre.http import server as http
@@ -25,9 +26,9 @@ async def open_host(host: str, config: Config, handler: Handler) -> Listening:
     kind, _, rest = host.partition("://")
     if kind == "unix":
         os.makedirs(os.path.dirname(rest) or "/", exist_ok=True)
-        return await http.listen_unix(rest, handler, group=config.group)
+        return await http.listen_unix(rest, handler, group=config.group, common=COMMON_HEADERS)
     if kind == "fd":
-        return await http.listen_fds(handler)
+        return await http.listen_fds(handler, common=COMMON_HEADERS)
     if kind == "tcp":
         return await _tcp(rest, config, handler)
     raise InvalidParameter(f"cannot listen on {host}", hint="unix:///path, tcp://address:port or fd://")
@@ -48,4 +49,6 @@ async def _tcp(rest: str, config: Config, handler: Handler) -> Listening:
             "the API is open to everyone who can reach this address; they become root",
             address=f"tcp://{rest}",
         )
-    return await http.listen_tcp(address.strip("[]") or "127.0.0.1", int(number), handler, tls=context)
+    return await http.listen_tcp(
+        address.strip("[]") or "127.0.0.1", int(number), handler, tls=context, common=COMMON_HEADERS
+    )

@@ -3,7 +3,9 @@
 from havre.engine.container import Container
 from havre.engine.rooms import Rooms
 from havre.errors import Conflict
-from havre.runtime import cgroup
+from havre.runtime.cgroup import files as cgroup
+from havre.runtime.cgroup.layout import host_layout
+from havre.runtime.cgroup.plan import make_plan
 from havre.tasks import in_disk_thread
 
 
@@ -15,7 +17,7 @@ async def pause(rooms: Rooms, ref: str) -> None:
             raise Conflict(f"container {container.id} is already paused")
         if container.state.status != "running":
             raise Conflict(f"container {container.id} is not running")
-        await in_disk_thread(cgroup.freeze, cgroups_path(rooms, container))
+        await in_disk_thread(cgroup.freeze, freezer(rooms, container))
         container.state.status = "paused"
         rooms.containers.save(container)
     rooms.events.publish("container", "pause", container.id, container.attributes())
@@ -27,13 +29,13 @@ async def unpause(rooms: Rooms, ref: str) -> None:
     async with container.lock:
         if container.state.status != "paused":
             raise Conflict(f"container {container.id} is not paused")
-        await in_disk_thread(cgroup.thaw, cgroups_path(rooms, container))
+        await in_disk_thread(cgroup.thaw, freezer(rooms, container))
         container.state.status = "running"
         rooms.containers.save(container)
     rooms.events.publish("container", "unpause", container.id, container.attributes())
 
 
-def cgroups_path(rooms: Rooms, container: Container) -> str:
-    """Where the runtime put a container's cgroup."""
+def freezer(rooms: Rooms, container: Container) -> str:
+    """The file that freezes a container's cgroup."""
     parent = container.record.host_config.cgroup_parent or rooms.settings.cgroup_parent
-    return f"{parent}/{container.id}"
+    return make_plan(host_layout(), f"{parent}/{container.id}", {})["freezer"]
