@@ -109,50 +109,85 @@ def _end(pid: int) -> None:
 
 def _listen(channel: socket.socket, started: Started, program: "Program | None" = None) -> None:
     """Read what the child says until execve closes its end, or until it waits at its gate."""
-    while True:
-        data, fds, _, _ = socket.recv_fds(channel, 65536, 1)
-        if not data:
-            return
-        kind, *rest = marshal.loads(data)
-        if kind == "tty":
-            started.master = fds[0]
-        elif kind == "warn":
-            started.warnings.append(rest[0])
-        elif kind == "pid":
-            started.pid = rest[0]
-        elif kind == "waiting":
-            started.waiting = True
-            return
-        elif kind == "hooks" and program is not None:
-            for name in hooks.BEFORE_PIVOT:
-                hooks.run(program, name, "creating", started.pid)
-            channel.send(b"go")
-        else:
-            started.failure = (rest[0], rest[1], rest[2])
+    while _hear(channel, started, program):
+        pass
 
 
-def join_exec(
-    target: int,
-    process: "Process",
-    cgroup: "CgroupPlan",
-    stdio: tuple[int, int, int],
-) -> Started:
-    """Start one more process inside the container whose init `target` (pidfd) is; the caller becomes its parent."""
+def _hear(channel: socket.socket, started: Started, program: "Program | None" = None) -> bool:
+    """Read one message; False when it was the last."""
+    data, fds, _, _ = socket.recv_fds(channel, 65536, 1, socket.MSG_CMSG_CLOEXEC)
+    if not data:
+        return False
+    kind, *rest = marshal.loads(data)
+    if kind == "tty":
+        started.master = fds[0]
+    elif kind == "warn":
+        started.warnings.append(rest[0])
+    elif kind == "pid":
+        started.pid = rest[0]
+    elif kind == "waiting":
+        started.waiting = True
+        return False
+    elif kind == "hooks" and program is not None:
+        for name in hooks.BEFORE_PIVOT:
+            hooks.run(program, name, "creating", started.pid)
+        channel.send(b"go")
+    else:
+        started.failure = (rest[0], rest[1], rest[2])
+    return True
+
+
+class Joining:
+    """An exec on its way to execve, for a caller that has other things to do meanwhile (a frozen container keeps it waiting)."""
+
+    def __init__(self, channel: socket.socket, helper: int) -> None:
+        self._channel = channel
+        self._helper = helper
+        self._result = Started(0)
+
+    def fileno(self) -> int:
+        """Readable when `read` has something to do."""
+        return self._channel.fileno()
+
+    def read(self) -> bool:
+        """Take in one message; True when it was the last one: then call `finish`."""
+        return not _hear(self._channel, self._result)
+
+    def finish(self) -> Started:
+        """Reap the helper, and the process if it failed; return how it went."""
+        self._channel.close()
+        os.waitpid(self._helper, 0)
+        if self._result.failure and self._result.pid:
+            _end(self._result.pid)
+        return self._result
+
+    def kill(self) -> None:
+        """Give up: nothing of it is left afterwards."""
+        self._channel.close()
+        _end(self._helper)
+        if self._result.pid:
+            _end(self._result.pid)
+        if self._result.master >= 0:
+            os.close(self._result.master)
+
+
+def begin_exec(target: int, process: "Process", cgroup: "CgroupPlan", stdio: tuple[int, int, int]) -> Joining:
+    """Fork one more process towards the container whose init `target` (pidfd) is; the caller becomes its parent."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     helper = os.fork()
     if helper == 0:
         ours.close()
         _join(target, process, cgroup, stdio, theirs)
     theirs.close()
-    started = Started(0)
-    try:
-        _listen(ours, started)
-    finally:
-        ours.close()
-        os.waitpid(helper, 0)
-    if started.failure and started.pid:
-        _end(started.pid)
-    return started
+    return Joining(ours, helper)
+
+
+def join_exec(target: int, process: "Process", cgroup: "CgroupPlan", stdio: tuple[int, int, int]) -> Started:
+    """The same, waiting until it has reached execve or failed."""
+    joining = begin_exec(target, process, cgroup, stdio)
+    while not joining.read():
+        pass
+    return joining.finish()
 
 
 def _namespaces_of(target: int) -> int:

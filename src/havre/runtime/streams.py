@@ -2,23 +2,31 @@
 
 A client's socket carries Docker's frames (8-byte header: stream, 0, 0, 0, length) without a tty, raw bytes with one. Each client has
 a bounded buffer. A sole client that stops reading holds the process back (as a pipe would, nothing is lost); beside others, a client
-that has been stuck for STUCK_S is cut off, so that it never blocks them.
+that takes nothing for STUCK_S is cut off, so that it never blocks them.
 """
 
+import fcntl
 import os
 import select
 import socket
+import struct
 import time
+
+from havre.runtime.loop import GONE, IN, OUT
 
 CHUNK_BYTES = 65536
 BUFFER_BYTES = 1 << 20
-STUCK_S = 10.0
+STUCK_S = 2.0
 STDOUT, STDERR = 1, 2
+TIOCGPTPEER, TIOCSWINSZ = 0x5441, 0x5414  # asm-generic/ioctls.h
+SLAVE_FLAGS = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
 _NAMES = {STDOUT: b"stdout", STDERR: b"stderr"}
+_PRELOADED = select
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Protocol
+
+    from havre.runtime.loop import Loop
 
     class LogWriter(Protocol):
         """What the monitor needs of a log: see logs/jsonfile.py."""
@@ -26,20 +34,17 @@ if TYPE_CHECKING:
         def write(self, stream: bytes, data: bytes, nanos: int) -> None: ...
         def close(self) -> None: ...
 
-    Watch = Callable[
-        [int, int, "Callable[[int], None] | None"], None
-    ]  # fd, epoll events, handler (None: stop watching)
-
 
 class Client:
-    """One attached socket."""
+    """One attached socket: what it wants to see, what it has not taken yet."""
 
-    __slots__ = ("buffered", "chunks", "outputs", "sock", "stdin", "stuck_since")
+    __slots__ = ("buffered", "chunks", "ended", "outputs", "sock", "stdin", "stuck_since")
 
-    def __init__(self, sock: socket.socket, stdin: bool, stdout: bool, stderr: bool) -> None:
+    def __init__(self, sock: socket.socket, stdin: bool, outputs: int) -> None:
         self.sock = sock
         self.stdin = stdin
-        self.outputs = (STDOUT if stdout else 0) | (STDERR if stderr else 0)
+        self.outputs = outputs
+        self.ended = False  # nothing more comes from it; output still goes out
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.stuck_since = 0.0
@@ -48,110 +53,122 @@ class Client:
 class Streams:
     """stdin, stdout and stderr of one process, or its pty master."""
 
-    def __init__(self, watch: "Watch", *, tty: bool, keep_stdin: bool, log: "LogWriter | None") -> None:
-        self._watch = watch
+    def __init__(self, loop: "Loop", *, tty: bool, keep_stdin: bool, log: "LogWriter | None") -> None:
+        self._loop = loop
         self._tty = tty
         self._keep_stdin = keep_stdin  # open_stdin without stdin_once: a client that leaves does not end it
-        self._log = log
+        self.log = log
         self._sources: dict[int, int] = {}
         self._stdin = -1
-        self._typed: list[bytes] = []  # stdin that the process has not taken yet
+        self._slave = -1  # held, so that the master lives on when the process closes its terminal for a while
+        self._typed: list[
+            bytes
+        ] = []  # stdin that the process has not taken yet: at most a chunk for each client
         self._stdin_ends = False
-        self._held = False
+        self._stdin_closed = False  # what is typed from now on goes nowhere
+        self.held = False  # a full buffer holds the process back
         self.clients: list[Client] = []
+
+    # the process's side
 
     def open_pipes(self, stdin: int, stdout: int, stderr: int) -> None:
         """Take the monitor's ends; stdin -1 when there is none."""
         self._sources = {stdout: STDOUT, stderr: STDERR}
-        self._take_stdin(stdin)
-        self._read_sources()
+        self._stdin = stdin
+        self._stdin_closed = stdin < 0
+        if stdin >= 0:
+            os.set_blocking(stdin, False)
+        self._opened()
 
     def open_master(self, master: int) -> None:
         """Take a pty master: stdin and stdout are one."""
-        os.set_blocking(master, False)
         self._sources = {master: STDOUT}
         self._stdin = master
-        self._read_sources()
-        self._feed(0)
+        self._slave = fcntl.ioctl(master, TIOCGPTPEER, SLAVE_FLAGS)
+        self._opened()
 
-    def _take_stdin(self, fd: int) -> None:
-        self._stdin = fd
-        if fd >= 0:
-            os.set_blocking(fd, False)
-            self._feed(0)
-
-    def _read_sources(self) -> None:
+    def _opened(self) -> None:
         for fd in self._sources:
             os.set_blocking(fd, False)
-            self._watch(fd, select.EPOLLIN, lambda events, fd=fd: self._readable(fd))  # type: ignore[misc]
-
-    @property
-    def open(self) -> bool:
-        """Whether output may still come."""
-        return bool(self._sources)
-
-    @property
-    def flushed(self) -> bool:
-        """Whether every client has everything."""
-        return not any(client.buffered for client in self.clients)
+        self._watch_sources()
+        self._feed()
 
     def resize(self, rows: int, cols: int) -> None:
-        """Set the terminal's size; the kernel sends SIGWINCH."""
-        import fcntl
-        import struct
-
+        """Set the terminal's size; the kernel sends SIGWINCH. Raises OSError."""
         if self._tty and self._stdin >= 0:
-            fcntl.ioctl(self._stdin, 0x5414, struct.pack("=HHHH", rows, cols, 0, 0))  # TIOCSWINSZ
+            fcntl.ioctl(self._stdin, TIOCSWINSZ, struct.pack("=HHHH", rows, cols, 0, 0))
 
-    # output
+    def _watch_sources(self) -> None:
+        for fd in self._sources:
+            events = 0 if self.held else IN
+            if fd == self._stdin and self._typed:
+                events |= OUT
+            self._loop.watch(fd, events, lambda seen, fd=fd: self._on_source(fd, seen))  # type: ignore[misc]
 
-    def _readable(self, fd: int) -> None:
+    def _on_source(self, fd: int, events: int) -> None:
+        if events & OUT:
+            self._feed()
+        if events & (IN | GONE) and fd in self._sources:
+            self._read(fd)
+
+    def _read(self, fd: int) -> bool:
+        """Read once; False when nothing is there or the end has come."""
         try:
             data = os.read(fd, CHUNK_BYTES)
         except BlockingIOError:
-            return
-        except OSError:  # EIO: the last process has closed its side of the pty
+            return False
+        except OSError:  # EIO: nobody has the pty's other side open
+            if self._slave >= 0 and self._reopen_slave(fd):
+                return False
             data = b""
         if data:
             self._deliver(self._sources[fd], data)
-        else:
-            self._end_source(fd)
+            return True
+        self._end_source(fd)
+        return False
+
+    def _reopen_slave(self, master: int) -> bool:
+        """After a vhangup(2) in the container (getty does it) the slave that is held is dead: hold another."""
+        os.close(self._slave)
+        self._slave = -1
+        try:
+            self._slave = fcntl.ioctl(master, TIOCGPTPEER, SLAVE_FLAGS)
+        except OSError:
+            return False
+        return True
 
     def _end_source(self, fd: int) -> None:
-        self._watch(fd, 0, None)
+        self._loop.forget(fd)
         del self._sources[fd]
         if fd == self._stdin:
-            self._stdin = -1
+            self._stdin, self._stdin_closed = -1, True
         os.close(fd)
 
-    def drain(self) -> None:
-        """Read what is left without waiting, after the process has ended."""
+    def finish(self) -> None:
+        """The process has ended: read what is left without waiting, and close. What strays still write is lost."""
+        if self._slave >= 0:
+            os.close(self._slave)
+            self._slave = -1
         for fd in list(self._sources):
-            while fd in self._sources:
-                try:
-                    data = os.read(fd, CHUNK_BYTES)
-                except BlockingIOError:
-                    break
-                except OSError:
-                    data = b""
-                if not data:
-                    self._end_source(fd)
-                    break
-                self._deliver(self._sources[fd], data)
-
-    def end_output(self) -> None:
-        """Close what a stray holder of the pipes keeps open."""
+            while fd in self._sources and self._read(fd):
+                pass
         for fd in list(self._sources):
             self._end_source(fd)
+        self._close_stdin()
+        self._stdin_closed = True
+        self._typed.clear()
+
+    # output
 
     def _deliver(self, stream: int, data: bytes) -> None:
-        if self._log is not None:
-            self._log.write(_NAMES[stream], data, time.time_ns())
-        framed = data if self._tty else bytes((stream, 0, 0, 0)) + len(data).to_bytes(4, "big") + data
-        for client in list(self.clients):
-            if client.outputs & stream:
-                self._send(client, framed)
-        self._hold_back()
+        if self.log is not None:
+            self.log.write(_NAMES[stream], data, time.time_ns())
+        if self.clients:
+            framed = data if self._tty else bytes((stream, 0, 0, 0)) + len(data).to_bytes(4, "big") + data
+            for client in list(self.clients):
+                if client.outputs & stream:
+                    self._send(client, framed)
+            self._hold_back()
 
     def _send(self, client: Client, data: bytes) -> None:
         if not client.chunks:
@@ -170,7 +187,7 @@ class Streams:
         client.buffered += len(data)
         self._watch_client(client)
 
-    def _writable(self, client: Client) -> None:
+    def _write_on(self, client: Client) -> None:
         while client.chunks:
             chunk = client.chunks[0]
             try:
@@ -189,147 +206,129 @@ class Streams:
         self._watch_client(client)
         self._hold_back()
 
+    @property
+    def flushed(self) -> bool:
+        """Whether every client has everything."""
+        return not any(client.buffered for client in self.clients)
+
     def _hold_back(self) -> None:
         """Stop or go on reading the process, as the fullest buffer says."""
         full = any(client.buffered >= BUFFER_BYTES for client in self.clients)
-        if full != self._held:
-            self._held = full
-            for fd in self._sources:
-                self._watch(fd, 0 if full else select.EPOLLIN, (lambda events, fd=fd: self._readable(fd)))  # type: ignore[misc]
+        if full != self.held:
+            self.held = full
+            self._watch_sources()
 
-    def cut_stuck(self) -> None:
-        """Drop clients that hold others back."""
-        if not self._held or len(self.clients) < 2:
+    def cut_stuck(self, patience_s: float = STUCK_S, *, alone: bool = False) -> None:
+        """Drop clients that have taken nothing for `patience_s` and hold others back; with `alone` also the only one."""
+        if len(self.clients) < 2 and not alone:
             return
         now = time.monotonic()
         for client in list(self.clients):
-            if client.buffered >= BUFFER_BYTES and now - client.stuck_since > STUCK_S:
+            full = client.buffered >= BUFFER_BYTES or (alone and client.buffered)
+            if full and now - client.stuck_since > patience_s:
                 self.drop(client)
-        self._hold_back()
 
-    @property
-    def held(self) -> bool:
-        """Whether a full buffer holds the process back."""
-        return self._held
-
-    # clients and input
+    # clients and their input
 
     def attach(self, sock: socket.socket, stdin: bool, stdout: bool, stderr: bool) -> None:
         """Add a client; with a tty stdout carries everything."""
         sock.setblocking(False)
-        client = Client(sock, stdin, stdout or (self._tty and stderr), stderr)
+        outputs = STDOUT * (stdout or (self._tty and stderr)) | STDERR * stderr
+        client = Client(sock, stdin, outputs)
         self.clients.append(client)
         self._watch_client(client)
 
     def _watch_client(self, client: Client) -> None:
-        events = select.EPOLLRDHUP if client.stdin is None else 0
-        if client.stdin is not None and not (client.stdin and self._typed):
-            events |= select.EPOLLIN
-        if client.chunks:
-            events |= select.EPOLLOUT
-        self._watch(client.sock.fileno(), events, lambda seen: self._on_client(client, seen))
+        events = OUT if client.chunks else 0
+        if not client.ended and not (client.stdin and self._typed):
+            events |= IN
+        self._loop.watch(client.sock.fileno(), events, lambda seen: self._on_client(client, seen))
 
     def _on_client(self, client: Client, events: int) -> None:
-        if events & select.EPOLLOUT:
-            self._writable(client)
-        if client not in self.clients:
-            return
-        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
-            self._from_client(client, gone=bool(events & (select.EPOLLHUP | select.EPOLLERR)))
+        if events & OUT:
+            self._write_on(client)
+        if events & (IN | GONE) and client in self.clients:
+            self._read_client(client, gone=bool(events & GONE))
 
-    def _from_client(self, client: Client, *, gone: bool) -> None:
+    def _read_client(self, client: Client, *, gone: bool) -> None:
         try:
-            data = client.sock.recv(CHUNK_BYTES) if client.stdin is not None else b""
+            data = client.sock.recv(CHUNK_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if data:
-            if client.stdin:
-                self._type(data)
-            return
-        if client.stdin:
-            self._client_stdin_ended()
-        client.stdin = None  # type: ignore[assignment] # nothing more comes; output still goes out
-        if gone:
+            if client.stdin and not self._stdin_closed:
+                self._typed.append(data)
+                self._feed()
+        elif gone:
             self.drop(client)
         else:
+            client.ended = True
             self._watch_client(client)
+            self._client_ended(client)
 
-    def _client_stdin_ended(self) -> None:
-        if not self._tty and not self._keep_stdin:
+    def _client_ended(self, client: Client) -> None:
+        """Its half-close is the end of stdin, once and for all; a terminal has no such end."""
+        if client.stdin and not self._tty and not self._keep_stdin:
             self._stdin_ends = True
-            self._feed(0)
+            self._feed()
 
     def drop(self, client: Client) -> None:
         """Forget a client and close its socket."""
         if client in self.clients:
             self.clients.remove(client)
-            self._watch(client.sock.fileno(), 0, None)
-            if client.stdin:
-                self._client_stdin_ended()
+            self._loop.forget(client.sock.fileno())
             client.sock.close()
+            if not client.ended:
+                self._client_ended(client)
             self._hold_back()
 
     def close_clients(self) -> None:
         """End of output for everyone."""
         for client in list(self.clients):
             self.clients.remove(client)
-            self._watch(client.sock.fileno(), 0, None)
+            self._loop.forget(client.sock.fileno())
             client.sock.close()
 
-    def _type(self, data: bytes) -> None:
-        self._typed.append(data)
-        self._feed(0)
-
-    def _feed(self, _events: int) -> None:
+    def _feed(self) -> None:
         """Write stdin as far as the process takes it; the clients are not read meanwhile."""
         if self._stdin < 0:
             return
-        blocked = False
-        while self._typed and not blocked:
+        waited = bool(self._typed)
+        while self._typed:
             chunk = self._typed[0]
             try:
                 written = os.write(self._stdin, chunk)
             except BlockingIOError:
-                blocked = True
-            except OSError:
-                self._typed.clear()  # nobody reads it any more
-                self._close_stdin()
                 break
-            else:
+            except OSError:
+                self._close_stdin()  # nobody reads it any more
+                break
+            if written < len(chunk):
                 self._typed[0] = chunk[written:]
-                if not self._typed[0]:
-                    del self._typed[0]
-        self._await_stdin(blocked)
+            else:
+                del self._typed[0]
         if self._stdin_ends and not self._typed:
             self._close_stdin()
+        if waited:
+            self._watch_stdin()
 
-    def _await_stdin(self, blocked: bool) -> None:
-        if self._stdin < 0:
-            return
+    def _watch_stdin(self) -> None:
+        """Wait until the process takes more; read the clients again when it has everything."""
         if self._tty:
-            read = 0 if self._held else select.EPOLLIN
-            master = self._stdin
-            self._watch(
-                master,
-                read | (select.EPOLLOUT if blocked else 0),
-                lambda events: self._on_master(master, events),
-            )
-        else:
-            self._watch(self._stdin, select.EPOLLOUT if blocked else 0, self._feed if blocked else None)
+            self._watch_sources()
+        elif self._stdin >= 0 and self._typed:
+            self._loop.watch(self._stdin, OUT, lambda events: self._feed())
+        elif self._stdin >= 0:
+            self._loop.forget(self._stdin)
         for client in self.clients:
             if client.stdin:
                 self._watch_client(client)
 
-    def _on_master(self, master: int, events: int) -> None:
-        if events & select.EPOLLOUT:
-            self._feed(events)
-        if events & ~select.EPOLLOUT and master in self._sources:
-            self._readable(master)
-
     def _close_stdin(self) -> None:
         if self._stdin >= 0 and not self._tty:
-            self._watch(self._stdin, 0, None)
+            self._loop.forget(self._stdin)
             os.close(self._stdin)
-            self._stdin = -1
+            self._stdin, self._stdin_closed = -1, True
+            self._typed.clear()

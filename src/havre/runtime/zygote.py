@@ -23,29 +23,53 @@ def launch(open_log: "OpenLog") -> socket.socket:
     if os.fork() == 0:
         ours.close()
         try:
-            _serve(theirs, open_log)
+            serve(theirs, open_log)
         finally:
             os._exit(1)
     theirs.close()
     return ours
 
 
-def _serve(sock: socket.socket, open_log: "OpenLog") -> None:
+def serve(sock: socket.socket, open_log: "OpenLog") -> None:
+    """Be the zygote on this socket until the daemon leaves. Never returns."""
+    _leave_daemon(sock)
+    while True:
+        message, fds = wire.receive(sock)
+        if message is None:
+            os._exit(0)
+        try:
+            child = os.fork()
+        except OSError as error:  # no memory, or no process numbers left: this start fails, the next may not
+            _refuse(fds, error)
+            continue
+        if child == 0:
+            sock.close()
+            monitor.run(message, fds, open_log)
+        for fd in fds:
+            os.close(fd)
+
+
+def _leave_daemon(sock: socket.socket) -> None:
+    """Keep nothing of the daemon: no signals from its terminal, no sockets that systemd passed to it."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with its socket, never before
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors are nobody's to wait for
+    os.closerange(3, sock.fileno())
+    os.closerange(sock.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     sys.set_name(b"havre-zygote")
     sys.prctl(sys.PR_SET_DUMPABLE, 0)
     os.chdir("/")
     gc.disable()
     gc.freeze()
-    while True:
-        message, fds = wire.receive(sock)
-        if message is None:
-            os._exit(0)
-        if os.fork() == 0:
-            sock.close()
-            monitor.run(message, fds, open_log)
-        for fd in fds:
-            os.close(fd)
+
+
+def _refuse(fds: list[int], error: OSError) -> None:
+    control = socket.socket(fileno=fds.pop(0))
+    try:
+        wire.send(control, ("failed", "fork", "monitor", error.errno or 0))
+    except OSError:
+        pass  # that daemon has gone
+    control.close()
+    for fd in fds:
+        os.close(fd)
