@@ -18,6 +18,8 @@ _ATTRIBUTES = {
     "diratime": (0, sys.MOUNT_ATTR_NODIRATIME),
     "noatime": (sys.MOUNT_ATTR_NOATIME, sys.MOUNT_ATTR__ATIME),
     "strictatime": (sys.MOUNT_ATTR_STRICTATIME, sys.MOUNT_ATTR__ATIME),
+    "nosymfollow": (sys.MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, sys.MOUNT_ATTR_NOSYMFOLLOW),
     "relatime": (0, sys.MOUNT_ATTR__ATIME),
 }
 PROPAGATION = {
@@ -39,6 +41,7 @@ class Options:
     add: int  # MOUNT_ATTR_* to set
     clear: int  # MOUNT_ATTR_* to clear first
     recursive_add: int  # the same for the whole tree (rro, rnosuid, ...)
+    recursive_clear: int
     propagation: int  # MS_*; 0 leaves it
     propagation_recursive: bool
     bind: bool
@@ -48,7 +51,7 @@ class Options:
 
 def read(words: Sequence[str]) -> Options:
     """Return the meaning of option words; later ones win. Unknown words go to the filesystem as data."""
-    add = clear = recursive = propagation = 0
+    add = clear = recursive = recursive_clear = propagation = 0
     deep = bind = rbind = False
     data: list[tuple[str, str | None]] = []
     for word in words:
@@ -56,7 +59,8 @@ def read(words: Sequence[str]) -> Options:
             on, off = _ATTRIBUTES[word]
             add, clear = (add & ~off) | on, (clear & ~on) | off
         elif word.startswith("r") and word[1:] in _ATTRIBUTES and word not in ("ro", "rw"):
-            recursive |= _ATTRIBUTES[word[1:]][0]
+            on, off = _ATTRIBUTES[word[1:]]
+            recursive, recursive_clear = (recursive & ~off) | on, (recursive_clear & ~on) | off
         elif word.removeprefix("r") in PROPAGATION:
             propagation, deep = PROPAGATION[word.removeprefix("r")], word not in PROPAGATION
         elif word in ("bind", "rbind"):
@@ -64,4 +68,10 @@ def read(words: Sequence[str]) -> Options:
         elif word not in _NO_EFFECT:
             key, equals, value = word.partition("=")
             data.append((key, value if equals else None))
-    return Options(add, clear, recursive, propagation, deep, bind, rbind, tuple(data))
+    return Options(add, clear, recursive, recursive_clear, propagation, deep, bind, rbind, tuple(data))
+
+
+def known_words() -> set[str]:
+    """Return every option word with a meaning of its own, for `features`."""
+    recursive = {f"r{word}" for word in (*_ATTRIBUTES, *PROPAGATION)}
+    return {*_ATTRIBUTES, *PROPAGATION, *_NO_EFFECT, *recursive, "bind", "rbind", "tmpcopyup"}

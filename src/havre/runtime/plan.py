@@ -252,7 +252,7 @@ def _mount(
     )
     options = mountopts.read(mount.get("options") or [])
     if options.bind or kind == "bind":
-        attributes = (options.add, options.clear, options.recursive_add)
+        attributes = (options.add, options.clear, options.recursive_add, options.recursive_clear)
         spread = (options.propagation, options.propagation_recursive)
         return ("bind", target, source, options.bind_recursive, *attributes, *spread)
     if kind == "cgroup" or kind == "cgroup2":

@@ -282,7 +282,7 @@ def _attach(root: int, tree: int, target: str, *, directory: bool) -> None:
 
 
 def _mount_bind(root: int, mount: tuple, sources: list[int]) -> None:  # type: ignore[type-arg]
-    _, target, source, _, add, clear, recursive_add, propagation, deep = mount
+    _, target, source, _, add, clear, deep_add, deep_clear, propagation, deep = mount
     tree = sources[0]
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     sys.mount_setattr(
@@ -290,8 +290,8 @@ def _mount_bind(root: int, mount: tuple, sources: list[int]) -> None:  # type: i
     )
     if add or clear:
         sys.mount_setattr(tree, source, add=add, clear=clear)
-    if recursive_add:
-        sys.mount_setattr(tree, source, add=recursive_add, recursive=True)
+    if deep_add or deep_clear:
+        sys.mount_setattr(tree, source, add=deep_add, clear=deep_clear, recursive=True)
     _attach(root, tree, target, directory=directory)
 
 

@@ -1,0 +1,114 @@
+"""Terminals: handing a pty master to a console socket, and relaying one to our own terminal. termios(3), unix(7) SCM_RIGHTS."""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+
+from havre.errors import HavreError
+
+CHUNK_BYTES = 65536
+
+
+def send(master: int, path: str) -> None:
+    """Send the master over a unix socket, as runc does. Raises HavreError when nobody listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_PATH | os.O_DIRECTORY)
+        try:
+            sock.connect(
+                f"/proc/self/fd/{directory}/{os.path.basename(path)}"
+            )  # a path may be longer than 108 bytes
+        except OSError as error:
+            raise HavreError(f"connect to console socket {path}: {(error.strerror or '').lower()}") from None
+        finally:
+            os.close(directory)
+        socket.send_fds(sock, [b"/dev/ptmx"], [master])
+
+
+def resize(master: int, rows: int, columns: int) -> None:
+    """Set the window size (tty_ioctl(4))."""
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows & 0xFFFF, columns & 0xFFFF, 0, 0))
+
+
+@contextlib.contextmanager
+def raw_terminal() -> Iterator[None]:
+    """Our terminal passes everything on untouched, and is restored whatever happens; nothing without a terminal."""
+    if not os.isatty(0):
+        yield
+        return
+    before = termios.tcgetattr(0)
+    tty.setraw(0)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def relay(master: int, ended: int) -> None:
+    """Copy between our stdin/stdout and the master until the process behind `ended` (a pidfd) is gone and all is read."""
+    _copy_size(master)
+    signal.signal(signal.SIGWINCH, lambda *_: _copy_size(master))
+    with raw_terminal():
+        poll = select.poll()
+        for fd in (0, master, ended):
+            poll.register(fd, select.POLLIN)
+        while not any(_serve(fd, master, ended, poll) for fd, _ in poll.poll()):
+            pass
+    os.close(master)
+
+
+def _serve(fd: int, master: int, ended: int, poll: "select.poll") -> bool:
+    """Move one chunk; return whether it is over."""
+    if fd == ended:
+        os.set_blocking(master, False)
+        while _move(master, 1):
+            pass
+        return True
+    if fd == 0:
+        if not _move(0, master):
+            poll.unregister(0)
+        return False
+    if not _move(master, 1):
+        poll.unregister(master)  # every slave is closed (EIO); the pidfd tells the end
+    return False
+
+
+def _move(source: int, target: int) -> bool:
+    try:
+        data = os.read(source, CHUNK_BYTES)
+    except OSError:
+        return False
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]
+    return bool(data)
+
+
+def _copy_size(master: int) -> None:
+    if os.isatty(0):
+        rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8))
+        resize(master, rows, columns)
+
+
+def forward_signals(deliver: Callable[[int], None]) -> None:
+    """Pass every signal we get on to the container, but for those that speak of us."""
+    own = {
+        signal.SIGKILL,
+        signal.SIGSTOP,
+        signal.SIGCHLD,
+        signal.SIGWINCH,
+        signal.SIGPIPE,
+        signal.SIGURG,
+        signal.SIGSEGV,
+    }
+    for number in signal.valid_signals() - own:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, lambda caught, _: deliver(caught))
+    sys.stdout.flush()
