@@ -55,6 +55,13 @@ class World:
             run(f"ip address add {NEIGHBOUR_IP}/24 dev lan0; ip link set lan0 up")
         self.baseline = self.snapshot()
 
+    def filter_bridged(self, on: bool) -> None:
+        """Switch br_netfilter for this namespace: with it, bridged packets pass the IP tables too."""
+        for name in ("iptables", "ip6tables"):
+            path = Path(f"/proc/sys/net/bridge/bridge-nf-call-{name}")
+            if path.exists():
+                path.write_text(str(int(on)))
+
     def networks(self, instance: str = "abcd1234", start: bool = True, **options: object) -> Networks:
         """Return the networks of a daemon; the same instance again is the same data root."""
         made = Networks(Records(self.folder / f"{instance}.db"), instance, **options)  # type: ignore[arg-type]

@@ -28,8 +28,10 @@ def test_container_reaches_lan_masqueraded(world):
     world(body)
 
 
-def test_published_port_reached_from_everywhere(world):
+@pytest.mark.parametrize("br_netfilter", [True, False])
+def test_published_port_reached_from_everywhere(world, br_netfilter):
     def body(w):
+        w.filter_bridged(br_netfilter)
         networks = w.networks()
         endpoint = networks.connect("bridge", "c1", ports=[PortRequest(80, host_port=8080)])
         assert [(p.host_ip, p.host_port) for p in endpoint.ports] == [("0.0.0.0", 8080)]
@@ -59,8 +61,10 @@ def test_published_port_reached_from_everywhere(world):
     world(body)
 
 
-def test_neighbour_is_kept_out_of_what_is_not_published_to_it(world):
+@pytest.mark.parametrize("br_netfilter", [True, False])
+def test_neighbour_is_kept_out_of_what_is_not_published_to_it(world, br_netfilter):
     def body(w):
+        w.filter_bridged(br_netfilter)
         networks = w.networks()
         local = PortRequest(80, host_ip="127.0.0.1", host_port=8080)
         web = w.container(networks.connect("bridge", "c1", ports=[local]))
@@ -87,8 +91,10 @@ def test_neighbour_is_kept_out_of_what_is_not_published_to_it(world):
     world(body)
 
 
-def test_bridges_are_isolated_and_instances_live_side_by_side(world):
+@pytest.mark.parametrize("br_netfilter", [True, False])
+def test_bridges_are_isolated_and_instances_live_side_by_side(world, br_netfilter):
     def body(w):
+        w.filter_bridged(br_netfilter)
         first, second = w.networks("aaaa0000"), w.networks("bbbb0000")
         one = first.connect("bridge", "c1", ports=[PortRequest(80, host_port=8081)])
         two = second.connect("bridge", "c2")

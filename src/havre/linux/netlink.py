@@ -68,6 +68,13 @@ def apply_veth(plan: VethPlan, netns_fd: int) -> None:
         _configure(inner, plan)
 
 
+def attach_port(host: Netlink, plan: VethPlan) -> None:
+    """Put a veth that is there on its bridge again, with its port's flags."""
+    master = u32(IFLA_MASTER, index_of(host, plan["bridge"]))
+    body = LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + text(IFLA_IFNAME, plan["host_name"]) + master
+    host.request((RTM_NEWLINK, 0, body, f"setmaster {plan['host_name']}"), _port_flags(plan))
+
+
 def loopback_up(netns_fd: int = -1) -> None:
     """Bring lo up in the namespace of `netns_fd`, or in the caller's."""
     with Netlink(nl.NETLINK_ROUTE, netns_fd) as inner:

@@ -5,13 +5,13 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from havre.errors import Conflict, KernelError
 from havre.linux import interfaces, netlink
 from havre.linux.interfaces import Link
-from havre.linux.nlsocket import Netlink
+from havre.linux.nlsocket import NETLINK_ROUTE, Netlink
 from havre.network.ipam import Used
 from havre.spec.endpoint import Network
 
@@ -22,16 +22,33 @@ MAX_NAME_TRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A prefix that is in use."""
+
+    interface: str
+    prefix: IPv4Network
+    routed: bool  # only a route leads there; else it is the network of one of the host's addresses
+
+    @property
+    def words(self) -> str:
+        return f"{self.prefix} is {'routed to' if self.routed else 'on interface'} {self.interface}"
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """The namespace as it is: interfaces, prefixes in use, and the mtu towards the outside."""
 
     links: dict[str, Link]
-    used: tuple[tuple[str, IPv4Network, str], ...]  # interface, prefix, who holds it in words
+    held: tuple[Held, ...]
     mtu: int
 
-    def used_besides(self, bridges: Sequence[str]) -> list[Used]:
-        """Return the prefixes in use that do not belong to these interfaces."""
-        return [(prefix, words) for interface, prefix, words in self.used if interface not in bridges]
+    def used_besides(self, bridges: Sequence[str], *, routes: bool = True) -> list[Used]:
+        """Return the prefixes in use that do not belong to these interfaces, with or without mere routes."""
+        return [
+            (each.prefix, each.words)
+            for each in self.held
+            if each.interface not in bridges and (routes or not each.routed)
+        ]
 
 
 def survey(kernel: Netlink) -> Host:
@@ -43,7 +60,7 @@ def survey(kernel: Netlink) -> Host:
         if ":" not in address.address and not address.address.startswith("127."):
             prefix = IPv4Network(f"{address.address}/{address.prefix}", strict=False)
             name = names.get(address.index, "?")
-            used.append((name, prefix, f"{prefix} is on interface {name}"))
+            used.append(Held(name, prefix, routed=False))
     mtu = DEFAULT_MTU
     for route in interfaces.routes(kernel):
         name = names.get(route.index, "?")
@@ -51,7 +68,7 @@ def survey(kernel: Netlink) -> Host:
             mtu = min(mtu, links[name].mtu)
         elif route.prefix >= SHORTEST_PREFIX:
             prefix = IPv4Network(f"{route.destination}/{route.prefix}", strict=False)
-            used.append((name, prefix, f"{prefix} is routed to {name}"))
+            used.append(Held(name, prefix, routed=True))
     return Host(links, tuple(used), mtu)
 
 
@@ -75,8 +92,14 @@ def free_name(wanted: str, links: dict[str, Link]) -> str:
     raise Conflict(f"no free name for a bridge like {wanted}")
 
 
-def ensure(kernel: Netlink, network: Network, instance: str, mtu: int) -> None:
-    """Make the network's bridge, or complete the one that is there. Raises Conflict when the name is somebody else's."""
+def ensure(kernel: Netlink, network: Network, instance: str, *, mtu: int, foreign: bool = False) -> None:
+    """Make the network's bridge, or complete the one that is there. Raises Conflict when the name is somebody else's.
+
+    A `foreign` bridge is the user's: only sysctls are set.
+    """
+    if foreign:
+        _sysctls(network)
+        return
     links = {link.name: link for link in interfaces.links(kernel)}
     link = links.get(network.bridge)
     if link is not None and not is_ours(link, instance, network.id):
@@ -138,11 +161,25 @@ def remove(kernel: Netlink, network: Network, instance: str) -> None:
     interfaces.delete_links(kernel, [link for link in found if is_ours(link, instance, network.id)])
 
 
-def first_address(host: Host, name: str) -> tuple[IPv4Address, IPv4Network] | None:
-    """Return the address and network of an interface that the user made."""
-    with Netlink(0) as kernel:
+def filters_bridged() -> bool:
+    """Say whether packets between ports of a bridge pass our forward chain (br_netfilter, on for IPv4 and IPv6).
+
+    Then it enforces icc=false, and isolated ports must not: br_netfilter redirects a container's packet to its neighbour's
+    published port from port to port, and an isolated port would drop it. Without br_netfilter isolated ports enforce it.
+    """
+    try:
+        found = [
+            Path(f"{SYSCTL}/bridge/bridge-nf-call-{name}").read_text() for name in ("iptables", "ip6tables")
+        ]
+    except OSError:
+        return False
+    return all(text.strip() == "1" for text in found)
+
+
+def address_of(host: Host, name: str) -> tuple[str, str] | None:
+    """Return (subnet, address) of an interface that somebody else made, for --bridge."""
+    with Netlink(NETLINK_ROUTE) as kernel:
         for address in interfaces.addresses(kernel):
             if address.index == host.links[name].index and ":" not in address.address:
-                whole = IPv4Network(f"{address.address}/{address.prefix}", strict=False)
-                return IPv4Address(address.address), whole
+                return str(IPv4Network(f"{address.address}/{address.prefix}", strict=False)), address.address
     return None

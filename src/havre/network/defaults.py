@@ -5,18 +5,20 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 
 from havre import clock
-from havre.errors import InvalidParameter
+from havre.errors import Conflict, InvalidParameter
 from havre.ids import new_id
 from havre.network import bridge as bridges
 from havre.network.bridge import Host
 from havre.network.ipam import choose_subnet, overlapping
 from havre.spec.endpoint import Network
 
+BRIDGE = "docker0"
 MTU_OPTION = "com.docker.network.driver.mtu"
 NAME_OPTION = "com.docker.network.bridge.name"
 ICC_OPTION = "com.docker.network.bridge.enable_icc"
 MASQUERADE_OPTION = "com.docker.network.bridge.enable_ip_masquerade"
 HOST_IP_OPTION = "com.docker.network.bridge.host_binding_ipv4"
+PREFIX_OPTION = "com.docker.network.container_iface_prefix"
 DEFAULT_OPTION = "com.docker.network.bridge.default_bridge"
 
 
@@ -41,12 +43,32 @@ def default_bridge(
     """
     network = recorded or _fresh(wanted, host)
     link = host.links.get(network.bridge)
+    if is_foreign(host, wanted, instance, network.id):
+        return _adopted(network, host, wanted)
     if link is not None and not bridges.is_ours(link, instance, network.id):
         network = replace(network, bridge=bridges.free_name(wanted, host.links))
     used = [*host.used_besides([network.bridge]), *taken]
     subnet, gateway = _addresses(network, used, bip, pools)
     options = {**network.options, NAME_OPTION: network.bridge}
     return replace(network, subnet=subnet, gateway=gateway, options=options)
+
+
+def is_foreign(host: Host, wanted: str, instance: str, network_id: str) -> bool:
+    """Say whether --bridge names an interface that the user made: it is used as it is, and never changed or removed."""
+    link = host.links.get(wanted)
+    return wanted != BRIDGE and link is not None and not bridges.is_ours(link, instance, network_id)
+
+
+def _adopted(network: Network, host: Host, name: str) -> Network:
+    if host.links[name].kind != "bridge":
+        raise Conflict(f"interface {name} is not a bridge", hint="--bridge with the name of a bridge")
+    found = bridges.address_of(host, name)
+    if found is None:
+        raise InvalidParameter(
+            f"bridge {name} has no IPv4 address", hint=f"ip address add 10.1.0.1/24 dev {name}"
+        )
+    options = {**network.options, NAME_OPTION: name, MTU_OPTION: str(host.links[name].mtu)}
+    return replace(network, bridge=name, subnet=found[0], gateway=found[1], options=options)
 
 
 def _fresh(name: str, host: Host) -> Network:

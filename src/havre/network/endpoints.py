@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 import msgspec
 
 from havre.ids import new_id
-from havre.network.defaults import ICC_OPTION, MASQUERADE_OPTION, MTU_OPTION
+from havre.network.defaults import ICC_OPTION, MASQUERADE_OPTION, MTU_OPTION, PREFIX_OPTION
 from havre.network.firewall import Redirect, Zone
 from havre.network.ipam import mac_of
 from havre.spec.endpoint import Endpoint, Network, PublishedPort
@@ -35,6 +35,7 @@ def make_endpoint(
     ports: tuple[PublishedPort, ...],
     number: int,
     default_route: bool,
+    isolated: bool,
     aliases: Sequence[str] = (),
 ) -> Endpoint:
     """Return the endpoint of a container that gets `address`; `number` gives its eth0, eth1, ..."""
@@ -45,13 +46,13 @@ def make_endpoint(
     veth = VethPlan(
         bridge=network.bridge,
         host_name=veth_prefix(instance) + endpoint_id[:7],
-        container_name=f"eth{number}",
+        container_name=f"{interface_prefix(network)}{number}",
         mac=mac,
         mtu=int(network.options.get(MTU_OPTION) or 1500),
         addresses=[f"{address}/{prefix}"],
         gateways=[gateway] if gateway and default_route else [],
         hairpin=True,  # with br_netfilter on, a container's packet to its own published port returns through its own port
-        isolated=not icc(network),
+        isolated=isolated,
     )
     return Endpoint(
         network=network.name,
@@ -74,6 +75,11 @@ def make_endpoint(
 def veth_prefix(instance: str) -> str:
     """How the host ends of this instance's veths begin; `veth` is what network managers are told to leave alone."""
     return f"veth{instance[:4]}"
+
+
+def interface_prefix(network: Network) -> str:
+    """How the interfaces inside containers begin."""
+    return network.options.get(PREFIX_OPTION) or "eth"
 
 
 def icc(network: Network) -> bool:

@@ -12,6 +12,7 @@ DEFAULT_POOLS = (
     *((f"172.{second}.0.0/14", 16) for second in (20, 24, 28)),
     ("192.168.0.0/16", 20),
 )
+GATEWAY, AUXILIARY = "the gateway", "auxiliary address "  # owners that are not containers
 MAX_REMEMBERED = 4096  # addresses kept for containers that are down; the oldest is forgotten first
 
 Used = tuple[IPv4Network, str]  # a prefix that is taken, and who holds it in words
@@ -91,7 +92,7 @@ class Addresses:
         self._remembered: OrderedDict[str, int] = OrderedDict()
         self._kept: dict[int, str] = {}  # the same, by number
         if gateway:
-            self._taken[int(IPv4Address(gateway))] = "gateway"
+            self._taken[int(IPv4Address(gateway))] = GATEWAY
 
     def take(self, owner: str, wanted: str = "", busy: Callable[[str], bool] = lambda _: False) -> str:
         """Give `owner` the wanted address, the one it had before, or the lowest free one, in this order.
@@ -109,7 +110,7 @@ class Addresses:
         number = self._parse(wanted)
         holder = self._taken.get(number)
         if holder is not None:
-            held = "the gateway" if holder == "gateway" else f"container {holder[:12]}"
+            held = holder if holder.startswith(("the ", AUXILIARY)) else f"container {holder[:12]}"
             raise Conflict(f"address already in use: {wanted} belongs to {held}")
         return number
 
@@ -161,7 +162,7 @@ class Addresses:
         """Give an address back; its owner gets it again unless the network runs out of others. Idempotent."""
         number = int(IPv4Address(address))
         owner = self._taken.get(number)
-        if owner is None or owner == "gateway":
+        if owner is None or owner == GATEWAY:
             return
         del self._taken[number]
         self._next = min(self._next, max(number, self._first))

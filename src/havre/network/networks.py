@@ -13,14 +13,15 @@ from ipaddress import IPv4Network
 import msgspec
 
 from havre import clock, log
-from havre.errors import Conflict, HavreError, InvalidParameter, KernelError, NotFound
+from havre.errors import Conflict, Forbidden, HavreError, InvalidParameter, KernelError, NotFound
 from havre.linux.nlsocket import NETLINK_ROUTE, Netlink
 from havre.network import bridge as bridges
 from havre.network import firewall, repair
-from havre.network.defaults import HOST_IP_OPTION, MTU_OPTION, default_bridge, plain_network
-from havre.network.endpoints import Stored, make_endpoint, redirects_of, zone_of
+from havre.network.create import PREDEFINED, NetworkRequest, make_network
+from havre.network.defaults import HOST_IP_OPTION, MTU_OPTION, default_bridge, is_foreign, plain_network
+from havre.network.endpoints import Stored, icc, interface_prefix, make_endpoint, redirects_of, zone_of
 from havre.network.fading import Fading, exists
-from havre.network.ipam import DEFAULT_POOLS, Addresses, Used, parse_pools
+from havre.network.ipam import AUXILIARY, DEFAULT_POOLS, Addresses, Used, parse_pools
 from havre.network.ports import Ports
 from havre.network.table import Table
 from havre.spec.endpoint import Endpoint, Network, PortRequest, PublishedPort
@@ -51,6 +52,8 @@ class Networks:
         self._networks: dict[str, Network] = {}  # by id
         self._addresses: dict[str, Addresses] = {}  # by network id
         self._endpoints: dict[str, dict[str, Stored]] = {}  # by network id, then container id
+        self._foreign: set[str] = set()  # networks on a bridge the user made
+        self._down: set[str] = set()  # networks whose bridge could not be made
         self._ports = Ports()
         self._fading = Fading()
         self._table = Table(firewall.table_name(instance), self._zones, self._redirects)
@@ -62,10 +65,12 @@ class Networks:
                 self._put(msgspec.json.decode(doc, type=Network))
             self._ensure_defaults()
             for network in self._bridged():
-                self._ensure(network)
+                self._bring_up(network)
             self._restore_endpoints()
             self._table.rebuild()
             repair.remove_strays(self._instance, self._bridged(), self._all_stored())
+            repair.attach_again(self._all_stored())
+            self._table.warn_of_drops()
 
     def close(self) -> None:
         """Let go of the ports; everything else stays for the containers that run on."""
@@ -95,21 +100,33 @@ class Networks:
                 pools=self._pools,
                 taken=taken,
             )
+            if is_foreign(host, self._bridge, self._instance, found.id):
+                self._foreign.add(found.id)
         self._save(found)
 
     def _taken_words(self, network: Network) -> Used:
         subnet = IPv4Network(network.subnet)
         return subnet, f"{subnet} belongs to network {network.name}"
 
-    def _ensure(self, network: Network) -> None:
+    def _bring_up(self, network: Network) -> None:
         """Make the bridge; only the default one must come up for the daemon to start."""
         try:
-            with Netlink(NETLINK_ROUTE) as kernel:
-                bridges.ensure(kernel, network, self._instance, int(network.options.get(MTU_OPTION) or 0))
+            self._ensure(network)
         except HavreError as error:
             if network.name == "bridge":
                 raise
+            self._down.add(network.id)
             log.error("could not bring up a network", name=network.name, error=error)
+
+    def _ensure(self, network: Network) -> None:
+        with Netlink(NETLINK_ROUTE) as kernel:
+            bridges.ensure(
+                kernel,
+                network,
+                self._instance,
+                mtu=int(network.options.get(MTU_OPTION) or 0),
+                foreign=network.id in self._foreign,
+            )
 
     def _restore_endpoints(self) -> None:
         """Keep the endpoints whose containers live, give back the others, hold the ports again."""
@@ -149,6 +166,46 @@ class Networks:
         """Return every network, oldest first."""
         return sorted(self._networks.values(), key=lambda network: (network.created_nanos, network.name))
 
+    def create(self, request: NetworkRequest) -> Network:
+        """Make a bridge network. Raises InvalidParameter, Conflict, Forbidden, NotFound (driver), NotImplementedHere."""
+        with self._lock, ExitStack() as undo:
+            with Netlink(NETLINK_ROUTE) as kernel:
+                host = bridges.survey(kernel)
+            made = make_network(request, host, self.list(), self._pools)
+            self._save(made)
+            undo.callback(self._forget, made)
+            self._ensure(made)
+            undo.callback(self._remove_bridge, made)
+            self._table.add_zone(zone_of(made))
+            undo.pop_all()
+        return made
+
+    def remove(self, name_or_id: str) -> Network:
+        """Remove a network that no container is on. Raises NotFound, Forbidden."""
+        with self._lock:
+            network = self.get(name_or_id)
+            if network.name in PREDEFINED:
+                raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+            if users := self._endpoints[network.id]:
+                words = ", ".join(container_id[:12] for container_id in users)
+                raise Forbidden(
+                    f"error while removing network: network {network.name} has active endpoints: {words}",
+                    hint="havre network disconnect",
+                )
+            self._networks = {key: each for key, each in self._networks.items() if key != network.id}
+            try:
+                self._table.remove_zone(zone_of(network))
+            except KernelError:
+                self._networks = {**self._networks, network.id: network}
+                raise
+            self._remove_bridge(network)
+            self._forget(network)
+        return network
+
+    def _remove_bridge(self, network: Network) -> None:
+        with Netlink(NETLINK_ROUTE) as kernel:
+            bridges.remove(kernel, network, self._instance)
+
     def endpoints(self, network: str) -> dict[str, Endpoint]:
         """Return a network's endpoints by container id. Raises NotFound."""
         stored = self._endpoints.get(self.get(network).id, {})
@@ -170,6 +227,7 @@ class Networks:
         with self._lock, ExitStack() as undo:
             joined = self.get(network)
             self._check_joinable(joined, container_id)
+            self._heal(joined)
             address = self._take_address(joined, container_id, ip, undo)
             published = self._take_ports(joined, container_id, ports, undo)
             endpoint = make_endpoint(
@@ -178,8 +236,9 @@ class Networks:
                 address=address,
                 mac=mac,
                 ports=published,
-                number=self._free_number(container_id),
+                number=self._free_number(container_id, interface_prefix(joined)),
                 default_route=not self._has_default_route(container_id),
+                isolated=not icc(joined) and not bridges.filters_bridged(),
             )
             self._keep(Stored(container_id, clock.now_nanos(), endpoint), undo)
             self._table.publish(redirects_of(endpoint))
@@ -195,6 +254,14 @@ class Networks:
         if exists(present.endpoint.veth["host_name"]):
             raise Conflict(f"container {container_id[:12]} is already connected to network {network.name}")
         self._drop(present)  # a start that never came to its end
+
+    def _heal(self, network: Network) -> None:
+        """Make a bridge again that somebody removed, or that could not be made before. Raises Conflict."""
+        if network.id in self._down or not exists(network.bridge):
+            log.warn("making a bridge again", name=network.bridge, network=network.name)
+            self._ensure(network)
+            self._down.discard(network.id)
+            repair.attach_again(self._endpoints[network.id].values())
 
     def _take_address(self, network: Network, container_id: str, ip: str, undo: ExitStack) -> str:
         addresses = self._addresses[network.id]
@@ -253,9 +320,9 @@ class Networks:
     def _of_container(self, container_id: str) -> builtins.list[Stored]:
         return [each[container_id] for each in self._endpoints.values() if container_id in each]
 
-    def _free_number(self, container_id: str) -> int:
+    def _free_number(self, container_id: str, prefix: str) -> int:
         used = {each.endpoint.veth["container_name"] for each in self._of_container(container_id)}
-        return next(number for number in range(len(used) + 1) if f"eth{number}" not in used)
+        return next(number for number in range(len(used) + 1) if f"{prefix}{number}" not in used)
 
     def _has_default_route(self, container_id: str) -> bool:
         return any(each.endpoint.veth["gateways"] for each in self._of_container(container_id))
@@ -280,7 +347,10 @@ class Networks:
         self._networks = {**self._networks, network.id: network}
         self._endpoints.setdefault(network.id, {})
         if network.subnet:
-            self._addresses[network.id] = Addresses(network.subnet, network.gateway)
+            addresses = Addresses(network.subnet, network.gateway, network.ip_range)
+            for name, address in network.aux_addresses.items():
+                addresses.mark(address, f"{AUXILIARY}{name}")
+            self._addresses[network.id] = addresses
 
     def _forget(self, network: Network) -> None:
         self._networks = {key: each for key, each in self._networks.items() if key != network.id}

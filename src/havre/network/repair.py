@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from havre import log
-from havre.linux import interfaces
+from havre.linux import interfaces, netlink
 from havre.linux.nlsocket import NETLINK_ROUTE, Netlink
 from havre.network.endpoints import Stored, veth_prefix
 from havre.network.fading import exists
@@ -16,6 +16,19 @@ def alive(stored: Stored, now_nanos: int) -> bool:
     """Say whether the endpoint's container may live: its veth is there, or is perhaps being made."""
     age = now_nanos - stored.created_nanos
     return exists(stored.endpoint.veth["host_name"]) or 0 <= age < YOUNG_NANOS
+
+
+def attach_again(known: Iterable[Stored]) -> None:
+    """Put veths back on their bridge, when the bridge had gone and was made again."""
+    with Netlink(NETLINK_ROUTE) as kernel:
+        masters = {link.name: link.master for link in interfaces.links(kernel)}
+        for stored in known:
+            veth = stored.endpoint.veth
+            if masters.get(veth["host_name"]) == 0:
+                netlink.attach_port(kernel, veth)
+                log.info(
+                    "put a container on its bridge again", id=stored.container_id[:12], name=veth["bridge"]
+                )
 
 
 def remove_strays(instance: str, networks: Iterable[Network], known: Iterable[Stored]) -> None:

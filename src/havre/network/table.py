@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 
 from havre import log
 from havre.errors import KernelError
+from havre.linux import nft
 from havre.linux.conntrack import forget_flows
-from havre.linux.nft import PROTOCOLS, Change
+from havre.linux.nft import NFPROTO_INET, NFPROTO_IPV4, PROTOCOLS, Change
 from havre.linux.nlsocket import NETLINK_NETFILTER, Netlink
 from havre.network import firewall
 from havre.network.firewall import Redirect, Zone
 
+_ROUTING_FAMILIES = (NFPROTO_INET, NFPROTO_IPV4)
 _TORN = (
     errno.ENOENT,
     errno.EEXIST,
@@ -62,6 +64,18 @@ class Table:
         change.add_table()
         change.delete_table()
         change.commit(self._netlink())
+
+    def warn_of_drops(self) -> None:
+        """Say when another table drops forwarded packets: an accept in ours cannot undo that."""
+        for chain in nft.base_chains(self._netlink()):
+            forwards = chain.hook == nft.HOOKS["forward"] and chain.family in _ROUTING_FAMILIES
+            if forwards and chain.policy == nft.NF_DROP:
+                log.warn(
+                    "another firewall drops forwarded packets, so containers may not reach beyond the host",
+                    table=chain.table,
+                    chain=chain.name,
+                    hint="accept what comes from and goes to the bridges there",
+                )
 
     def close(self) -> None:
         if self._socket is not None:

@@ -61,3 +61,8 @@ class Network:
     enable_ipv6: bool = False
     options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    ip_range: str = ""  # addresses are given from this part of the subnet; "" = all of it
+    aux_addresses: dict[str, str] = field(
+        default_factory=dict
+    )  # never given to a container; by the caller's names
+    attachable: bool = False
