@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,14 @@ class World:
         return run(
             "ip -o link show | cut -d: -f2 | cut -d@ -f1; ip -o address show scope global; ip route; nft list ruleset"
         )
+
+    def settled(self, expected: str) -> None:
+        """Wait until the kernel has taken down what goes with its namespaces."""
+        for _ in range(100):
+            if self.snapshot() == expected:
+                return
+            time.sleep(0.05)
+        assert self.snapshot() == expected
 
     def serve(self, netns: int, port: int, address: str = "", proto: str = "tcp") -> socket.socket:
         """Return a listening (or bound udp) socket inside a namespace."""

@@ -9,6 +9,7 @@ import pytest
 
 from havre.errors import Conflict, InvalidParameter, KernelError, NotFound
 from havre.linux.nlsocket import inside
+from havre.network.create import NetworkRequest
 from havre.spec.endpoint import PortRequest
 
 pytestmark = pytest.mark.kernel
@@ -316,19 +317,11 @@ def test_nothing_is_left_after_many_cycles(world):
             os.close(box)  # the last reference: the namespace goes, and its veth with it
         held.close()
         networks._fading.sweep()
-        wait_until(lambda: w.snapshot() == before)
+        w.settled(before)
         assert networks.endpoints("bridge") == {}
         assert len(os.listdir("/proc/self/fd")) < 40
 
     world(body)
-
-
-def wait_until(true):
-    for _ in range(100):
-        if true():
-            return
-        os.system("sleep 0.05")
-    assert true()
 
 
 def test_bridge_of_others_is_left_alone(world):
@@ -353,6 +346,17 @@ def test_bip_sets_the_address(world):
         again = w.networks(bip="10.43.0.1/24").get("bridge")
         assert again.subnet == "10.43.0.0/24"
         assert "10.42.0.5" not in w.snapshot()
+
+    world(body)
+
+
+@pytest.mark.parametrize("bip", ["10.99.0.7/24", "10.42.0.0/24", "10.42.0.1/31", "fd00::1/64", "x"])
+def test_bad_bip_is_refused(world, bip):
+    def body(w):
+        before = w.snapshot()
+        with pytest.raises((InvalidParameter, Conflict), match="--bip"):
+            w.networks(bip=bip)
+        assert w.snapshot() == before
 
     world(body)
 
@@ -384,5 +388,47 @@ def test_kernel_refusal_undoes_the_connect(world):
             networks.connect("bridge", "c2", ports=[PortRequest(80, host_port=8080)]).ports[0].host_port
             == 8080
         )
+
+    world(body)
+
+
+def test_daemons_that_start_at_once_do_not_share(world):
+    def body(w):
+        instances = [f"{letter}000{letter}000" for letter in "abcdef"]
+        pids = []
+        for instance in instances:
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    w.networks(instance).create(NetworkRequest("shop"))
+                    code = 0
+                finally:
+                    os._exit(code)
+            pids.append(pid)
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * len(pids)
+        found = [w.networks(instance).get(name) for instance in instances for name in ("bridge", "shop")]
+        assert len({each.subnet for each in found}) == len({each.bridge for each in found}) == 12
+
+    world(body)
+
+
+def test_settings_change_only_without_running_containers(world):
+    def body(w):
+        networks = w.networks()
+        web = w.container(networks.connect("bridge", "c1", ports=[PortRequest(80, host_port=8080)]))
+        w.serve(web, 80)
+        networks.close()
+        os.system("ip route add 172.17.8.0/24 via 10.99.0.2")  # would be a reason to choose again
+        kept = w.networks(bip="10.42.0.1/24", bridge="other0")
+        assert (kept.get("bridge").subnet, kept.get("bridge").bridge) == ("172.17.0.0/16", "docker0")
+        assert w.reach(w.neighbour, HOST_IP, 8080) == ""
+        kept.disconnect("c1")
+        kept.close()
+        changed = w.networks(bip="10.42.0.1/24", bridge="other0").get("bridge")
+        assert (changed.subnet, changed.bridge) == ("10.42.0.0/24", "other0")
+        assert "docker0" not in w.snapshot()
+        w.networks(bridge="none")
+        assert "other0" not in w.snapshot()
 
     world(body)

@@ -21,6 +21,10 @@ SHORTEST_PREFIX = 8  # shorter routes (a VPN's 0.0.0.0/1) stand for everywhere, 
 MAX_NAME_TRIES = 1000
 
 
+class Rivalry(Conflict):
+    """Another program took the name or the subnet between our looking and our taking: choose again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A prefix that is in use."""
@@ -112,6 +116,8 @@ def ensure(kernel: Netlink, network: Network, instance: str, *, mtu: int, foreig
             _make(kernel, network, instance, mtu)
             undo.callback(remove, kernel, network, instance)
         _address(kernel, network, mtu)
+        if link is None:
+            _yield_to_rival(kernel, network)
         _sysctls(network)
         undo.pop_all()
 
@@ -124,7 +130,7 @@ def _make(kernel: Netlink, network: Network, instance: str, mtu: int) -> None:
         )
     except KernelError as error:
         if error.errno == errno.EEXIST:
-            raise Conflict(f"interface {network.bridge} has just been made by another program") from error
+            raise Rivalry(f"interface {network.bridge} has just been made by another program") from error
         raise
 
 
@@ -143,6 +149,17 @@ def _address(kernel: Netlink, network: Network, mtu: int) -> None:
             kernel.request(netlink.del_address(index, other, network.bridge))
     if wanted and wanted not in present:
         kernel.request(netlink.new_address(index, wanted, network.bridge))
+
+
+def _yield_to_rival(kernel: Netlink, network: Network) -> None:
+    """Of two daemons that chose the same subnet at once, the one whose bridge is younger chooses again."""
+    own = netlink.index_of(kernel, network.bridge)
+    subnet = IPv4Network(network.subnet)
+    for address in interfaces.addresses(kernel):
+        if ":" in address.address or address.index >= own:
+            continue
+        if IPv4Network(f"{address.address}/{address.prefix}", strict=False).overlaps(subnet):
+            raise Rivalry(f"subnet {subnet} has just been taken by another program")
 
 
 def _sysctls(network: Network) -> None:

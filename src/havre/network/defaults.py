@@ -9,7 +9,7 @@ from havre.errors import Conflict, InvalidParameter
 from havre.ids import new_id
 from havre.network import bridge as bridges
 from havre.network.bridge import Host
-from havre.network.ipam import choose_subnet, overlapping
+from havre.network.ipam import Used, choose_subnet, overlapping
 from havre.spec.endpoint import Network
 
 BRIDGE = "docker0"
@@ -35,7 +35,7 @@ def default_bridge(
     wanted: str,
     bip: str,
     pools: Sequence[tuple[IPv4Network, int]],
-    taken: Sequence[tuple[IPv4Network, str]] = (),
+    taken: Sequence[Used] = (),
 ) -> Network:
     """Return the record of the default bridge: as it was while its name and addresses are its own, else the next free.
 
@@ -47,8 +47,10 @@ def default_bridge(
         return _adopted(network, host, wanted)
     if link is not None and not bridges.is_ours(link, instance, network.id):
         network = replace(network, bridge=bridges.free_name(wanted, host.links))
-    used = [*host.used_besides([network.bridge]), *taken]
-    subnet, gateway = _addresses(network, used, bip, pools)
+    if bip:
+        subnet, gateway = _bip(bip, [*host.used_besides([network.bridge], routes=False), *taken])
+    else:
+        subnet, gateway = _addresses(network, [*host.used_besides([network.bridge]), *taken], pools)
     options = {**network.options, NAME_OPTION: network.bridge}
     return replace(network, subnet=subnet, gateway=gateway, options=options)
 
@@ -86,18 +88,19 @@ def _fresh(name: str, host: Host) -> Network:
 
 
 def _addresses(
-    network: Network,
-    used: Sequence[tuple[IPv4Network, str]],
-    bip: str,
-    pools: Sequence[tuple[IPv4Network, int]],
+    network: Network, used: Sequence[Used], pools: Sequence[tuple[IPv4Network, int]]
 ) -> tuple[str, str]:
-    if bip:
-        asked = parse_bip(bip)
-        return str(asked.network), str(asked.ip)
     if network.subnet and not overlapping(IPv4Network(network.subnet), used):
         return network.subnet, network.gateway
     subnet = choose_subnet(pools, used)
     return str(subnet), str(subnet[1])
+
+
+def _bip(bip: str, used: Sequence[Used]) -> tuple[str, str]:
+    asked = parse_bip(bip)
+    if holder := overlapping(asked.network, used):
+        raise Conflict(f"cannot use --bip {bip}: {holder[1]}")
+    return str(asked.network), str(asked.ip)
 
 
 def parse_bip(bip: str) -> IPv4Interface:

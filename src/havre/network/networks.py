@@ -6,11 +6,8 @@ Every change is one step: memory and records first, then the kernel in one nft t
 
 import builtins
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from ipaddress import IPv4Network
-
-import msgspec
 
 from havre import clock, log
 from havre.errors import Conflict, Forbidden, HavreError, InvalidParameter, KernelError, NotFound
@@ -21,14 +18,15 @@ from havre.network.create import PREDEFINED, NetworkRequest, make_network
 from havre.network.defaults import HOST_IP_OPTION, MTU_OPTION, default_bridge, is_foreign, plain_network
 from havre.network.endpoints import Stored, icc, interface_prefix, make_endpoint, redirects_of, zone_of
 from havre.network.fading import Fading, exists
-from havre.network.ipam import AUXILIARY, DEFAULT_POOLS, Addresses, Used, parse_pools
+from havre.network.ipam import DEFAULT_POOLS, parse_pools
+from havre.network.known import Known
 from havre.network.ports import Ports
 from havre.network.table import Table
 from havre.spec.endpoint import Endpoint, Network, PortRequest, PublishedPort
 from havre.store import Records
 
-NETWORK, ENDPOINT = "network", "endpoint"  # kinds of records
 NO_BRIDGE = "none"  # --bridge none: no default bridge
+SETTLE_TRIES = 8  # how often another daemon may be faster in taking a name or a subnet
 
 
 class Networks:
@@ -43,33 +41,32 @@ class Networks:
         pools: Iterable[str | tuple[str, int]] = (),
         bip: str = "",
     ) -> None:
-        self._records = records
         self._instance = instance
         self._bridge = bridge
         self._bip = bip
         self._pools = parse_pools(tuple(pools) or DEFAULT_POOLS)
         self._lock = threading.RLock()
-        self._networks: dict[str, Network] = {}  # by id
-        self._addresses: dict[str, Addresses] = {}  # by network id
-        self._endpoints: dict[str, dict[str, Stored]] = {}  # by network id, then container id
+        self._known = Known(records)
         self._foreign: set[str] = set()  # networks on a bridge the user made
         self._down: set[str] = set()  # networks whose bridge could not be made
         self._ports = Ports()
         self._fading = Fading()
-        self._table = Table(firewall.table_name(instance), self._zones, self._redirects)
+        self._table = Table(firewall.table_name(instance), self._known.zones, self._known.redirects)
 
     def start(self) -> None:
         """Bring records, kernel and memory together: after the first start, a crash, or a reboot."""
         with self._lock:
-            for _, doc in self._records.all(NETWORK):
-                self._put(msgspec.json.decode(doc, type=Network))
-            self._ensure_defaults()
-            for network in self._bridged():
-                self._bring_up(network)
-            self._restore_endpoints()
+            self._known.load()
+            living = [stored for stored in self._known.recorded_endpoints() if self._lives(stored)]
+            self._ensure_defaults({stored.endpoint.network_id for stored in living})
+            for network in self._known.bridged():
+                if network.name != "bridge":
+                    self._bring_up(network)
+            for stored in living:
+                self._take_in(stored)
             self._table.rebuild()
-            repair.remove_strays(self._instance, self._bridged(), self._all_stored())
-            repair.attach_again(self._all_stored())
+            repair.remove_strays(self._instance, self._known.bridged(), living)
+            repair.attach_again(living)
             self._table.warn_of_drops()
 
     def close(self) -> None:
@@ -78,43 +75,81 @@ class Networks:
         self._ports.close()
         self._table.close()
 
-    def _ensure_defaults(self) -> None:
-        named = {network.name: network for network in self._networks.values()}
+    def _lives(self, stored: Stored) -> bool:
+        """Say whether to keep a recorded endpoint; one of a container that is gone loses its record here."""
+        if stored.endpoint.network_id in self._known.addresses and repair.alive(stored, clock.now_nanos()):
+            return True
+        self._known.erase(stored)
+        log.info("removed the endpoint of a container that is gone", id=stored.container_id[:12])
+        return False
+
+    def _take_in(self, stored: Stored) -> None:
+        """Give a living endpoint its address and ports again."""
+        self._known.addresses[stored.endpoint.network_id].mark(stored.endpoint.ip, stored.container_id)
+        self._known.take_in(stored)
+        for port in stored.endpoint.ports:
+            try:
+                self._ports.hold(port, stored.container_id)
+            except HavreError as error:
+                log.warn("a published port was taken meanwhile; it leads to the container still", error=error)
+
+    def _ensure_defaults(self, busy: set[str]) -> None:
+        """Make host, none and the default bridge. A network with running containers is not changed."""
+        named = {network.name: network for network in self._known.networks.values()}
         for name, driver in (("host", "host"), ("none", "null")):
             if name not in named:
-                self._save(plain_network(name, driver))
+                self._known.save(plain_network(name, driver))
         recorded = named.get("bridge")
-        if self._bridge == NO_BRIDGE:
-            if recorded is not None:
-                self._forget(recorded)
+        if recorded is not None and recorded.id in busy:
+            self._bring_up(recorded)
             return
-        with Netlink(NETLINK_ROUTE) as kernel:
-            host = bridges.survey(kernel)
-            taken = [self._taken_words(network) for network in self._bridged() if network.name != "bridge"]
-            found = default_bridge(
-                recorded,
-                host,
-                instance=self._instance,
-                wanted=self._bridge,
-                bip=self._bip,
-                pools=self._pools,
-                taken=taken,
-            )
-            if is_foreign(host, self._bridge, self._instance, found.id):
-                self._foreign.add(found.id)
-        self._save(found)
+        if recorded is not None and (
+            self._bridge == NO_BRIDGE or not repair.same_stem(recorded.bridge, self._bridge)
+        ):
+            self._remove_bridge(recorded)
+            self._known.forget(recorded)
+            recorded = None
+        if self._bridge != NO_BRIDGE:
+            self._settle(lambda host: self._default_bridge(recorded, host))
 
-    def _taken_words(self, network: Network) -> Used:
-        subnet = IPv4Network(network.subnet)
-        return subnet, f"{subnet} belongs to network {network.name}"
+    def _default_bridge(self, recorded: Network | None, host: bridges.Host) -> Network:
+        found = default_bridge(
+            recorded,
+            host,
+            instance=self._instance,
+            wanted=self._bridge,
+            bip=self._bip,
+            pools=self._pools,
+            taken=self._known.subnets_besides("bridge"),
+        )
+        if is_foreign(host, self._bridge, self._instance, found.id):
+            self._foreign.add(found.id)
+        return found
+
+    def _settle(self, choose: Callable[[bridges.Host], Network]) -> Network:
+        """Choose a network by what the host has, record it and make its bridge; again when another daemon was faster."""
+        for tries in range(1, SETTLE_TRIES + 1):
+            with Netlink(NETLINK_ROUTE) as kernel:
+                network = choose(bridges.survey(kernel))
+            with ExitStack() as undo:
+                before = self._known.networks.get(network.id)
+                undo.callback(self._known.save if before else self._known.forget, before or network)
+                self._known.save(network)
+                try:
+                    self._ensure(network)
+                except bridges.Rivalry:
+                    if tries == SETTLE_TRIES:
+                        raise
+                    continue
+                undo.pop_all()
+                return network
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _bring_up(self, network: Network) -> None:
-        """Make the bridge; only the default one must come up for the daemon to start."""
+        """Make the bridge of a recorded network; the daemon starts without it when that fails."""
         try:
             self._ensure(network)
         except HavreError as error:
-            if network.name == "bridge":
-                raise
             self._down.add(network.id)
             log.error("could not bring up a network", name=network.name, error=error)
 
@@ -128,28 +163,13 @@ class Networks:
                 foreign=network.id in self._foreign,
             )
 
-    def _restore_endpoints(self) -> None:
-        """Keep the endpoints whose containers live, give back the others, hold the ports again."""
-        for key, doc in self._records.all(ENDPOINT):
-            stored = msgspec.json.decode(doc, type=Stored)
-            endpoint = stored.endpoint
-            if endpoint.network_id not in self._addresses or not repair.alive(stored, clock.now_nanos()):
-                self._records.delete(ENDPOINT, key)
-                log.info("removed the endpoint of a container that is gone", id=stored.container_id[:12])
-                continue
-            self._addresses[endpoint.network_id].mark(endpoint.ip, stored.container_id)
-            self._endpoints[endpoint.network_id][stored.container_id] = stored
-            for port in endpoint.ports:
-                try:
-                    self._ports.hold(port, stored.container_id)
-                except HavreError as error:
-                    log.warn(
-                        "a published port was taken meanwhile; it leads to the container still", error=error
-                    )
+    def _remove_bridge(self, network: Network) -> None:
+        with Netlink(NETLINK_ROUTE) as kernel:
+            bridges.remove(kernel, network, self._instance)
 
     def get(self, name_or_id: str) -> Network:
         """Return a network by name, id, or the unique beginning of an id. Raises NotFound, InvalidParameter."""
-        networks = builtins.list(self._networks.values())
+        networks = builtins.list(self._known.networks.values())
         for network in networks:
             if name_or_id in (network.name, network.id):
                 return network
@@ -164,17 +184,19 @@ class Networks:
 
     def list(self) -> list[Network]:
         """Return every network, oldest first."""
-        return sorted(self._networks.values(), key=lambda network: (network.created_nanos, network.name))
+        return sorted(
+            self._known.networks.values(), key=lambda network: (network.created_nanos, network.name)
+        )
+
+    def endpoints(self, network: str) -> dict[str, Endpoint]:
+        """Return a network's endpoints by container id. Raises NotFound."""
+        return self._known.endpoints(self.get(network).id)
 
     def create(self, request: NetworkRequest) -> Network:
         """Make a bridge network. Raises InvalidParameter, Conflict, Forbidden, NotFound (driver), NotImplementedHere."""
         with self._lock, ExitStack() as undo:
-            with Netlink(NETLINK_ROUTE) as kernel:
-                host = bridges.survey(kernel)
-            made = make_network(request, host, self.list(), self._pools)
-            self._save(made)
-            undo.callback(self._forget, made)
-            self._ensure(made)
+            made = self._settle(lambda host: make_network(request, host, self.list(), self._pools))
+            undo.callback(self._known.forget, made)
             undo.callback(self._remove_bridge, made)
             self._table.add_zone(zone_of(made))
             undo.pop_all()
@@ -186,30 +208,21 @@ class Networks:
             network = self.get(name_or_id)
             if network.name in PREDEFINED:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-            if users := self._endpoints[network.id]:
+            if users := self._known.endpoints(network.id):
                 words = ", ".join(container_id[:12] for container_id in users)
                 raise Forbidden(
                     f"error while removing network: network {network.name} has active endpoints: {words}",
                     hint="havre network disconnect",
                 )
-            self._networks = {key: each for key, each in self._networks.items() if key != network.id}
+            self._known.hide(network)
             try:
                 self._table.remove_zone(zone_of(network))
+                self._remove_bridge(network)
             except KernelError:
-                self._networks = {**self._networks, network.id: network}
+                self._known.show(network)
                 raise
-            self._remove_bridge(network)
-            self._forget(network)
+            self._known.forget(network)
         return network
-
-    def _remove_bridge(self, network: Network) -> None:
-        with Netlink(NETLINK_ROUTE) as kernel:
-            bridges.remove(kernel, network, self._instance)
-
-    def endpoints(self, network: str) -> dict[str, Endpoint]:
-        """Return a network's endpoints by container id. Raises NotFound."""
-        stored = self._endpoints.get(self.get(network).id, {})
-        return {container_id: each.endpoint for container_id, each in stored.copy().items()}
 
     def connect(
         self,
@@ -248,12 +261,14 @@ class Networks:
     def _check_joinable(self, network: Network, container_id: str) -> None:
         if network.driver != "bridge":
             raise InvalidParameter(f"container cannot be connected to {network.name} network")
-        present = self._endpoints[network.id].get(container_id)
-        if present is None:
-            return
-        if exists(present.endpoint.veth["host_name"]):
-            raise Conflict(f"container {container_id[:12]} is already connected to network {network.name}")
-        self._drop(present)  # a start that never came to its end
+        for present in self._known.of_container(container_id):
+            if present.endpoint.network_id != network.id:
+                continue
+            if exists(present.endpoint.veth["host_name"]):
+                raise Conflict(
+                    f"container {container_id[:12]} is already connected to network {network.name}"
+                )
+            self._drop(present)  # a start that never came to its end
 
     def _heal(self, network: Network) -> None:
         """Make a bridge again that somebody removed, or that could not be made before. Raises Conflict."""
@@ -261,10 +276,10 @@ class Networks:
             log.warn("making a bridge again", name=network.bridge, network=network.name)
             self._ensure(network)
             self._down.discard(network.id)
-            repair.attach_again(self._endpoints[network.id].values())
+            repair.attach_again(self._known.on_network(network.id))
 
     def _take_address(self, network: Network, container_id: str, ip: str, undo: ExitStack) -> str:
-        addresses = self._addresses[network.id]
+        addresses = self._known.addresses[network.id]
         address = addresses.take(container_id, ip, self._fading.busy)
         undo.callback(addresses.release, address)
         self._fading.end(address)
@@ -283,11 +298,9 @@ class Networks:
         return found
 
     def _keep(self, stored: Stored, undo: ExitStack) -> None:
-        network_id = stored.endpoint.network_id
-        self._records.put(ENDPOINT, stored.key, msgspec.json.encode(stored))
-        undo.callback(self._records.delete, ENDPOINT, stored.key)
-        self._endpoints[network_id][stored.container_id] = stored
-        undo.callback(self._endpoints[network_id].pop, stored.container_id, None)
+        undo.callback(self._known.erase, stored)
+        undo.callback(self._known.leave, stored)
+        self._known.record(stored)
 
     def disconnect(self, container_id: str) -> None:
         """Take a container off every network; idempotent. Its veth goes with its namespace.
@@ -295,65 +308,30 @@ class Networks:
         A container keeps its addresses while it is down; a disconnect of one that is on no network gives them up.
         """
         with self._lock:
-            found = self._of_container(container_id)
+            found = self._known.of_container(container_id)
             for stored in found:
                 self._drop(stored)
             if not found:
-                for addresses in self._addresses.values():
+                for addresses in self._known.addresses.values():
                     addresses.forget(container_id)
 
     def _drop(self, stored: Stored) -> None:
         """Undo a connect. The record goes last: what a crash leaves is finished by the next start."""
         endpoint = stored.endpoint
-        present = self._endpoints[endpoint.network_id]
-        present.pop(stored.container_id, None)
+        self._known.leave(stored)
         try:
             self._table.unpublish(redirects_of(endpoint))
         except KernelError:
-            present[stored.container_id] = stored  # still published: the next disconnect tries again
+            self._known.take_in(stored)  # still published: the next disconnect tries again
             raise
         self._ports.release(endpoint.ports)
         self._fading.add(endpoint.ip, endpoint.veth["host_name"])
-        self._addresses[endpoint.network_id].release(endpoint.ip)
-        self._records.delete(ENDPOINT, stored.key)
-
-    def _of_container(self, container_id: str) -> builtins.list[Stored]:
-        return [each[container_id] for each in self._endpoints.values() if container_id in each]
+        self._known.addresses[endpoint.network_id].release(endpoint.ip)
+        self._known.erase(stored)
 
     def _free_number(self, container_id: str, prefix: str) -> int:
-        used = {each.endpoint.veth["container_name"] for each in self._of_container(container_id)}
+        used = {each.endpoint.veth["container_name"] for each in self._known.of_container(container_id)}
         return next(number for number in range(len(used) + 1) if f"{prefix}{number}" not in used)
 
     def _has_default_route(self, container_id: str) -> bool:
-        return any(each.endpoint.veth["gateways"] for each in self._of_container(container_id))
-
-    def _bridged(self) -> builtins.list[Network]:
-        return [network for network in self._networks.values() if network.driver == "bridge"]
-
-    def _all_stored(self) -> builtins.list[Stored]:
-        return [stored for each in self._endpoints.values() for stored in each.values()]
-
-    def _zones(self) -> builtins.list[firewall.Zone]:
-        return [zone_of(network) for network in self._bridged()]
-
-    def _redirects(self) -> builtins.list[firewall.Redirect]:
-        return [redirect for stored in self._all_stored() for redirect in redirects_of(stored.endpoint)]
-
-    def _save(self, network: Network) -> None:
-        self._records.put(NETWORK, network.id, msgspec.json.encode(network))
-        self._put(network)
-
-    def _put(self, network: Network) -> None:
-        self._networks = {**self._networks, network.id: network}
-        self._endpoints.setdefault(network.id, {})
-        if network.subnet:
-            addresses = Addresses(network.subnet, network.gateway, network.ip_range)
-            for name, address in network.aux_addresses.items():
-                addresses.mark(address, f"{AUXILIARY}{name}")
-            self._addresses[network.id] = addresses
-
-    def _forget(self, network: Network) -> None:
-        self._networks = {key: each for key, each in self._networks.items() if key != network.id}
-        self._addresses.pop(network.id, None)
-        self._endpoints.pop(network.id, None)
-        self._records.delete(NETWORK, network.id)
+        return any(each.endpoint.veth["gateways"] for each in self._known.of_container(container_id))

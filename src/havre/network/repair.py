@@ -18,6 +18,11 @@ def alive(stored: Stored, now_nanos: int) -> bool:
     return exists(stored.endpoint.veth["host_name"]) or 0 <= age < YOUNG_NANOS
 
 
+def same_stem(name: str, wanted: str) -> bool:
+    """Say whether a bridge may be the wanted one under its next free number: docker1 for docker0."""
+    return name.rstrip("0123456789") == wanted.rstrip("0123456789")
+
+
 def attach_again(known: Iterable[Stored]) -> None:
     """Put veths back on their bridge, when the bridge had gone and was made again."""
     with Netlink(NETLINK_ROUTE) as kernel:
