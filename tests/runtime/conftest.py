@@ -1,6 +1,7 @@
 """Real containers for tests: a busybox root, a lean zygote of their own, cgroups of their own, everything gone afterwards."""
 
 import asyncio
+import contextlib
 import glob
 import itertools
 import os
@@ -8,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ class Harness:
     def __init__(self, root: Path, folder: Path) -> None:
         self.root = root
         self.folder = folder
-        self.group = f"havre-test-{os.getpid()}"
+        self.group = f"havre-test-{os.getpid()}-{next(self.numbers)}"
         self.zygote = None
         self._sock = None
 
@@ -152,8 +154,18 @@ class Harness:
         return [path for path in glob.glob(f"/sys/fs/cgroup/**/{self.group}/*/", recursive=True)]
 
     def close(self):
+        """End what a failed test has left, and remove the group; return what was left."""
+        left = self.cgroups_left()
+        deadline = time.monotonic() + 10
+        while (now := self.cgroups_left()) and time.monotonic() < deadline:
+            for path in now:
+                with contextlib.suppress(OSError), open(path + "cgroup.procs", encoding="ascii") as file:
+                    for pid in file:
+                        os.kill(int(pid), 9)
+            time.sleep(0.05)
         for path in glob.glob(f"/sys/fs/cgroup/*/{self.group}") + glob.glob(f"/sys/fs/cgroup/{self.group}"):
             os.rmdir(path)
+        return left
 
 
 class Client:
@@ -188,7 +200,8 @@ class Client:
         await asyncio.get_running_loop().sock_sendall(self.sock, data)
 
     def end_stdin(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        if self.sock.fileno() >= 0:
+            self.sock.shutdown(socket.SHUT_WR)
 
     async def streams(self):
         """All frames until the end, as (stdout, stderr)."""
@@ -210,9 +223,7 @@ def split(data):
 def harness(busybox, tmp_path):
     one = Harness(busybox, tmp_path)
     yield one
-    left = one.cgroups_left()
-    one.close()
-    assert not left
+    assert one.close() == []
 
 
 @pytest.fixture

@@ -46,11 +46,11 @@ class Control:
         """Whether to go on waiting for a daemon that does not read."""
         return not self._queue or time.monotonic() - self._stuck_since < limit_s
 
-    def send(self, message: "Message") -> None:
-        """Send now, or as soon as the daemon reads again. To a daemon that has gone: nothing happens."""
+    def send(self, message: "Message", fds: "tuple[int, ...]" = ()) -> None:
+        """Send now, or as soon as the daemon reads again (the fds must live that long). One that has gone gets nothing."""
         if self._sock.fileno() < 0:
             return
-        self._queue.append(message)
+        self._queue.append((message, list(fds)))
         if len(self._queue) == 1:
             self._stuck_since = time.monotonic()
             self._send_queue()
@@ -58,7 +58,7 @@ class Control:
     def _send_queue(self) -> None:
         while self._queue:
             try:
-                wire.send(self._sock, self._queue[0])
+                wire.send(self._sock, *self._queue[0])
             except BlockingIOError:
                 break
             except OSError:

@@ -44,14 +44,10 @@ class Exec:
         self._ended = ended
         self._joining: spawn.Joining | None = None
         self._stdio: Stdio | None = None
-        self._size = (0, 0)
         self._pidfd = -1
 
-    def begin(
-        self, target: int, process: "Process", cgroup: "CgroupPlan", stdin: bool, size: tuple[int, int]
-    ) -> None:
+    def begin(self, target: int, process: "Process", cgroup: "CgroupPlan", stdin: bool) -> None:
         """Fork it towards the container whose init the pidfd `target` is. Raises OSError, KernelError."""
-        self._size = size
         self._stdio = Stdio(tty=process["terminal"], stdin=stdin)
         try:
             self._joining = spawn.begin_exec(target, process, cgroup, self._stdio.theirs)
@@ -73,7 +69,7 @@ class Exec:
             return
         self.pid = started.pid
         self._pidfd = sys.pidfd_open(started.pid)
-        stdio.open(self.streams, started.master, self._size)
+        stdio.open(self.streams, started.master)
         self._started(self, None)
         self._loop.watch(self._pidfd, IN, self._on_exit)
 

@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import stat
+import struct
 import termios
 
 from havre.errors import KernelError
@@ -97,6 +98,13 @@ class Gate:
         hooks.run(self._program, "startContainer", "created", os.getpid())
 
 
+def _open_namespace(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError("open", path, error.errno or 0) from None
+
+
 def become_root() -> None:
     """Be root of the user namespace that was just entered, as far as it has one."""
     try:
@@ -116,11 +124,12 @@ def _enter_namespaces(program: "Program") -> None:
         sys.unshare(sys.CLONE_NEWTIME)  # takes effect at execve (Linux 6.0)
         if program["time_offsets"]:
             identity.write_file("/proc/self/timens_offsets", program["time_offsets"])
-    for kind, flag, path in program["joins"]:
-        if kind != "pid":  # that one is joined by the parent before the clone
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            sys.setns(fd, flag, path)
-            os.close(fd)
+    # A pid namespace is joined by the parent before the clone; a mount namespace comes last, as the others' paths are the host's.
+    joins = sorted((join for join in program["joins"] if join[0] != "pid"), key=lambda join: join[0] == "mount")
+    fds = [_open_namespace(path) for _, _, path in joins]
+    for (_, flag, path), fd in zip(joins, fds, strict=True):
+        sys.setns(fd, flag, path)
+        os.close(fd)
     if program["flags"] & sys.CLONE_NEWUTS:
         if program["hostname"]:
             sys.set_hostname(program["hostname"])
@@ -152,7 +161,7 @@ def start_process(
 ) -> None:
     """The last steps, the same for run and exec: session, streams, limits, directory, user, filter, execve."""
     os.setsid()
-    _connect_streams(stdio, slave)
+    _connect_streams(stdio, slave, process["size"])
     for text in identity.set_rlimits(process):
         tell(channel, ("warn", text))
     identity.set_scheduling(process)
@@ -167,21 +176,23 @@ def start_process(
     _reset_signals()
     environment = _environment(process["env"], home)
     _change_directory(process["cwd"])
+    sys.close_on_exec_from(3 + process["preserve_fds"])  # a container's own filter may not know close_range
     identity.become(process, uid, gid, groups)
     if gate:
         find_command(process["args"][0], environment)
         gate.wait(channel)
     if process["init"]:
         _reap_for_child()
-    sys.close_on_exec_from(3 + process["preserve_fds"])
     execute(process["args"], environment)
 
 
-def _connect_streams(stdio: tuple[int, int, int], slave: int) -> None:
+def _connect_streams(stdio: tuple[int, int, int], slave: int, size: tuple[int, int]) -> None:
     for target, source in enumerate(stdio if slave < 0 else (slave, slave, slave)):
         os.dup2(source, target, inheritable=True)
     if slave >= 0:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if any(size):  # before the process can ask for it
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("=HHHH", *size, 0, 0))
 
 
 def _identity(process: "Process") -> tuple[int, int, list[int], str]:

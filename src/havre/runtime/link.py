@@ -2,22 +2,24 @@
 
 import asyncio
 import errno
-import marshal
 import os
 import socket
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from havre import log
-from havre.errors import HavreError, NotFound, Unavailable
+from havre.errors import HavreError, KernelError, NotFound, Unavailable
 from havre.linux import syscalls as sys
 from havre.runtime import plan as planning
-from havre.runtime import spawn, wire
+from havre.runtime import rundir, spawn, wire
 from havre.runtime.cgroup.layout import host_layout
 from havre.spec.runplan import ExecPlan, ExitRecord, RunPlan
+from havre.tasks import in_disk_thread
+from havre.tasks import spawn as spawn_task
 
 LOST = 255  # exit code when the monitor itself was killed
+_KEPT = ("log", "open_stdin", "stdin_once", "run_dir")  # of the RunPlan, for the monitor
+_ENDED = "the container has ended"
 
 
 class Attached(NamedTuple):
@@ -43,12 +45,15 @@ class Runtime:
     async def start(self, plan: RunPlan, attached: Sequence[Attached] = ()) -> "Monitor":
         """Start a container. Raises CommandNotFound, CommandNotExecutable, InvalidParameter or KernelError; nothing is left then."""
         program = planning.compile_plan(plan, host_layout())
+        kept = {key: plan[key] for key in _KEPT}  # type: ignore[literal-required]
+        first = attached[
+            : wire.MAX_FDS - 2
+        ]  # beside the control socket and a message that is too large for a packet
+        message = ("start", program, kept, [one.flags for one in first])
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        kept = {key: plan[key] for key in ("log", "open_stdin", "stdin_once", "tty_size", "run_dir")}  # type: ignore[literal-required]
-        message = ("start", program, kept, [one.flags for one in attached])
         try:
-            await self._send(message, [theirs.fileno(), *(one.sock.fileno() for one in attached)])
+            await _send(self._zygote, message, [theirs.fileno(), *(one.sock.fileno() for one in first)])
         except OSError as error:
             ours.close()
             raise Unavailable(
@@ -56,55 +61,54 @@ class Runtime:
             ) from error
         finally:
             theirs.close()
-        return await _started(ours, program["cgroup"]["warnings"])
-
-    async def _send(self, message: tuple[Any, ...], fds: list[int]) -> None:
-        while True:
-            try:
-                wire.send(self._zygote, message, fds)
-                return
-            except BlockingIOError:
-                await _writable(self._zygote)
+        monitor = await _started(ours, plan["run_dir"])
+        for one in attached[len(first) :]:
+            await monitor.attach(one)
+        return monitor
 
     async def adopt(self, run_dir: str) -> "Monitor | ExitRecord | None":
-        """Find a container again after a daemon restart: its monitor, how it ended, or None when nothing is known."""
+        """Find a container again after a daemon restart: its monitor, how it ended, or None when it never started.
+
+        A container whose monitor was killed is ended here, and its record says so.
+        """
         try:
             control = wire.connect(run_dir)
-        except (FileNotFoundError, NotADirectoryError):
-            return read_exit(run_dir)
-        except ConnectionRefusedError:
-            return read_exit(run_dir)  # its monitor was killed, or has just left
+        except OSError:
+            return await _find_record(run_dir)
         control.setblocking(False)
-        message, _ = await _receive(control)
+        message, fds = await _receive(control)
         if message is None:
             control.close()
-            return read_exit(run_dir)
+            return await _find_record(run_dir)
         _, pid, running, ended = message
-        monitor = Monitor(control, pid, ())
-        for exec_id, code in ended:
-            monitor.exec_exited(exec_id).set_result(code)
         log.debug("monitor found again", pid=pid, execs=len(running))
-        return monitor
+        return Monitor(control, pid, fds[0], (), run_dir, running=running, ended=ended)
 
     def close(self) -> None:
         """Let the zygote go; monitors stay."""
         self._zygote.close()
 
 
-def read_exit(run_dir: str) -> ExitRecord | None:
-    """Return the record a monitor has left, or None."""
-    try:
-        record: ExitRecord = marshal.loads(Path(run_dir, "exit").read_bytes())
-    except (OSError, ValueError, EOFError, TypeError):
-        return None
-    return record
+async def _find_record(run_dir: str) -> ExitRecord | None:
+    """How a container without a monitor ended: as its monitor wrote, or with it."""
+    record = rundir.read_exit(run_dir)
+    if record is None and await in_disk_thread(rundir.sweep, run_dir):
+        log.error("the monitor of a container was killed", run_dir=run_dir)
+        return lost_record()
+    return cast("ExitRecord | None", record)
 
 
-async def _started(control: socket.socket, warnings: Sequence[str]) -> "Monitor":
+def lost_record() -> ExitRecord:
+    """What is known of a container whose monitor was killed."""
+    return ExitRecord(code=LOST, at_nanos=0, oom_killed=False, error="the container's monitor was killed")
+
+
+async def _started(control: socket.socket, run_dir: str) -> "Monitor":
     try:
-        message, _ = await _receive(control)
-    except BaseException:
-        control.close()
+        message, fds = await _receive(control)
+    except asyncio.CancelledError:
+        # Whoever asked has gone, and nobody would know the container: end it as soon as its start is over.
+        spawn_task("abandon start", _abandon(control, run_dir), _report)
         raise
     if message is None:
         control.close()
@@ -112,33 +116,56 @@ async def _started(control: socket.socket, warnings: Sequence[str]) -> "Monitor"
     if message[0] == "failed":
         control.close()
         raise spawn.as_error((message[1], message[2], message[3]))
-    return Monitor(control, message[1], tuple(message[2]))
+    return Monitor(control, message[1], fds[0], tuple(message[2]), run_dir)
+
+
+async def _abandon(control: socket.socket, run_dir: str) -> None:
+    try:
+        monitor = await _started(control, run_dir)
+    except HavreError:
+        return
+    monitor.kill_quietly()
+    await monitor.exited
+
+
+def _report(name: str, error: BaseException) -> None:
+    log.error("background task failed", task=name, error=repr(error))
+
+
+async def _send(sock: socket.socket, message: tuple[Any, ...], fds: Sequence[int]) -> None:
+    """Send when there is room. Raises OSError when nobody is there."""
+    while True:
+        try:
+            wire.send(sock, message, fds)
+            return
+        except BlockingIOError:
+            await _ready(sock, writing=True)
 
 
 async def _receive(sock: socket.socket) -> tuple[tuple[Any, ...] | None, list[int]]:
-    loop = asyncio.get_running_loop()
+    """Return the next message and the fds beside it, (None, []) at the end."""
     while True:
         try:
             return wire.receive(sock)
         except BlockingIOError:
-            ready: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(sock.fileno(), _wake, ready)
-            try:
-                await ready
-            finally:
-                loop.remove_reader(sock.fileno())
+            await _ready(sock, writing=False)
         except OSError:
             return None, []
 
 
-async def _writable(sock: socket.socket) -> None:
+async def _ready(sock: socket.socket, *, writing: bool) -> None:
+    """Wait until a socket can be read or written. Several may wait to write on one: each looks again."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(sock.fileno(), _wake, ready)
+    copy = os.dup(
+        sock.fileno()
+    )  # the loop knows one reader and one writer a descriptor, and the Monitor reads as well
+    (loop.add_writer if writing else loop.add_reader)(copy, _wake, ready)
     try:
         await ready
     finally:
-        loop.remove_writer(sock.fileno())
+        (loop.remove_writer if writing else loop.remove_reader)(copy)
+        os.close(copy)
 
 
 def _wake(future: "asyncio.Future[None]") -> None:
@@ -149,16 +176,30 @@ def _wake(future: "asyncio.Future[None]") -> None:
 class Monitor:
     """One running container's monitor, as the daemon sees it."""
 
-    def __init__(self, control: socket.socket, pid: int, warnings: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        pid: int,
+        pidfd: int,
+        warnings: tuple[str, ...],
+        run_dir: str,
+        *,
+        running: Sequence[str] = (),
+        ended: Sequence[tuple[str, int]] = (),
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.pid = pid
         self.warnings = warnings
         self.exited: asyncio.Future[ExitRecord] = loop.create_future()
         self._control = control
-        self._pidfd = _open_pidfd(pid)
+        self._run_dir = run_dir
+        self._pidfd = pidfd  # from the monitor, whose child it is: never another process with the same number
         self._number = 0
         self._replies: dict[int, asyncio.Future[Any]] = {}
-        self._execs: dict[str, asyncio.Future[int]] = {}
+        self._execs: dict[str, asyncio.Future[int]] = {name: loop.create_future() for name in running}
+        for name, code in ended:
+            self._execs[name] = loop.create_future()
+            self._execs[name].set_result(code)
         loop.add_reader(control.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -171,15 +212,20 @@ class Monitor:
         for fd in fds:
             os.close(fd)
         if message is None:
-            self._lost()
+            self._close()
+            spawn_task("lost monitor", self._lost(), _report)
         elif message[0] == "exit":
+            self._close()
             self._end(message[1])
         elif message[0] == "exec":
-            future = self.exec_exited(message[1])
-            if not future.done():
-                future.set_result(message[2])
-        else:
+            self._exec_ended(message[1], message[2])
+        elif isinstance(message[0], int):
             self._answer(*message)
+
+    def _exec_ended(self, exec_id: str, code: int) -> None:
+        future = self._execs.get(exec_id)
+        if future is not None and not future.done():
+            future.set_result(code)
 
     def _answer(self, number: int, outcome: str, value: Any) -> None:
         future = self._replies.pop(number, None)
@@ -188,21 +234,22 @@ class Monitor:
         if outcome == "ok":
             future.set_result(value)
         else:
-            future.set_exception(spawn.as_error(value))
+            future.set_exception(NotFound(value[1]) if value[2] == errno.ESRCH else spawn.as_error(value))
 
-    def _lost(self) -> None:
-        """The monitor has gone without a word: it was killed, and took the container's streams with it."""
-        self.kill_quietly()
-        self._end(
-            ExitRecord(code=LOST, at_nanos=0, oom_killed=False, error="the container's monitor was killed")
-        )
+    async def _lost(self) -> None:
+        """The monitor has gone without a word. Usually it was killed, and took the container's streams with it."""
+        record = await _find_record(self._run_dir)
+        self._end(record or lost_record())
 
-    def _end(self, record: ExitRecord) -> None:
+    def _close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._control.fileno())
         self._control.close()
         for future in self._replies.values():
             if not future.done():
-                future.set_exception(NotFound("the container has ended"))
+                future.set_exception(NotFound(_ENDED))
+        self._replies.clear()
+
+    def _end(self, record: ExitRecord) -> None:
         for code in self._execs.values():
             if not code.done():
                 code.set_result(137)
@@ -213,54 +260,61 @@ class Monitor:
             self.exited.set_result(record)
 
     async def _request(self, verb: str, rest: Sequence[Any], fds: Sequence[int] = ()) -> Any:
-        if self.exited.done():
-            raise NotFound("the container has ended")
+        if self._control.fileno() < 0:
+            raise NotFound(_ENDED)
         self._number += 1
-        future = self._replies[self._number] = asyncio.get_running_loop().create_future()
-        message = (self._number, verb, *rest)
-        while True:
-            try:
-                wire.send(self._control, message, fds)
-                break
-            except BlockingIOError:
-                await _writable(self._control)
-            except OSError as error:
-                self._replies.pop(self._number, None)
-                raise NotFound("the container has ended") from error
+        number = self._number
+        future = self._replies[number] = asyncio.get_running_loop().create_future()
+        try:
+            await _send(self._control, (number, verb, *rest), fds)
+        except OSError as error:
+            self._replies.pop(number, None)
+            if future.done():
+                future.exception()
+            raise NotFound(_ENDED) from error
         return await future
 
     async def attach(self, attached: Attached) -> None:
-        """Give a client's socket to the container."""
+        """Give a client's socket to the container. Raises NotFound when it has ended."""
         await self._request("attach", attached.flags, [attached.sock.fileno()])
 
     async def exec(self, plan: ExecPlan, attached: Attached | None) -> int:
-        """Start one more process; return its pid on the host. Raises the same errors as start."""
+        """Start one more process; return its pid on the host. Raises the same errors as start, NotFound when the container ends."""
         process = planning.compile_process(plan["process"], plan["process"].get("seccomp"), plan["user"], ())
         flags = attached.flags if attached else (False, False, False)
-        self.exec_exited(plan["exec_id"])
-        rest = (plan["exec_id"], dict(process), plan["open_stdin"], plan["tty_size"], flags)
-        pid: int = await self._request("exec", rest, [attached.sock.fileno()] if attached else [])
+        exec_id = plan["exec_id"]
+        if any(plan["tty_size"]):
+            process["size"] = plan["tty_size"]
+        self._execs[exec_id] = asyncio.get_running_loop().create_future()
+        rest = (exec_id, dict(process), plan["open_stdin"], flags)
+        try:
+            pid: int = await self._request("exec", rest, [attached.sock.fileno()] if attached else [])
+        except HavreError:
+            self._execs.pop(exec_id, None)
+            raise
         return pid
 
     def exec_exited(self, exec_id: str) -> "asyncio.Future[int]":
-        """Return the future of an exec's exit code."""
-        if exec_id not in self._execs:
-            self._execs[exec_id] = asyncio.get_running_loop().create_future()
-        return self._execs[exec_id]
+        """Return the future of an exec's exit code. Ask once: what has been asked for and has come is forgotten."""
+        future = self._execs.get(exec_id)
+        if future is None:
+            raise NotFound(f"no such exec: {exec_id}")
+        future.add_done_callback(lambda done: self._execs.pop(exec_id, None))
+        return future
 
     async def resize(self, exec_id: str, rows: int, cols: int) -> None:
-        """Set the terminal's size; exec_id "" is the container itself."""
+        """Set the terminal's size; exec_id "" is the container itself. Raises NotFound when it has ended."""
         await self._request("resize", (exec_id, rows, cols))
 
     def kill(self, number: int) -> None:
         """Signal the first process through its pidfd. Raises NotFound when it has gone."""
         if self._pidfd < 0:
-            raise NotFound("the container has ended")
+            raise NotFound(_ENDED)
         try:
             sys.pidfd_send_signal(self._pidfd, number)
-        except sys.KernelError as error:
+        except KernelError as error:
             if error.errno == errno.ESRCH:
-                raise NotFound("the container has ended") from None
+                raise NotFound(_ENDED) from None
             raise
 
     def kill_quietly(self) -> None:
@@ -269,11 +323,3 @@ class Monitor:
             self.kill(9)
         except HavreError:
             pass
-
-
-def _open_pidfd(pid: int) -> int:
-    """A pidfd of the init, or -1 when it has ended already (its monitor will tell)."""
-    try:
-        return sys.pidfd_open(pid)
-    except sys.KernelError:
-        return -1

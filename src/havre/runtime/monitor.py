@@ -4,20 +4,20 @@ It makes the cgroup, spawns init, holds its stdio, writes the log, runs execs, r
 Daemons come and go: the first over the socketpair of the start request, later ones over run_dir/sock.
 """
 
+import _signal  # type: ignore[import-not-found] # the enums of signal cost every monitor 100 kB of touched pages
 import gc
 import os
-import signal
 import socket
 import time
 
-from havre.errors import HavreError, KernelError
-from havre.linux import netlink
+from havre.errors import KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import hooks, identity, rundir, spawn, wire
+from havre.runtime import rundir, wire
 from havre.runtime.cgroup import files as cgroups
 from havre.runtime.control import Control
 from havre.runtime.exec import Exec
 from havre.runtime.loop import IN, Loop
+from havre.runtime.start import as_failure, bring_up
 from havre.runtime.stdio import Stdio
 from havre.runtime.streams import Streams
 
@@ -51,7 +51,7 @@ def run(message: "tuple[Any, ...]", fds: list[int], open_log: "OpenLog") -> None
 
 
 def _leave_zygote() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     os.setsid()
     sys.set_name(b"havre-monitor")
     null = os.open("/dev/null", os.O_RDWR)
@@ -59,17 +59,6 @@ def _leave_zygote() -> None:
         os.dup2(null, fd)
     os.close(null)
     gc.enable()  # what was frozen in the zygote is not looked at, so its pages stay shared
-
-
-def as_failure(error: BaseException) -> tuple[str, str, int]:
-    """Return (call, target, errno) of whatever went wrong."""
-    if isinstance(error, KernelError):
-        return error.call, error.target, error.errno
-    if isinstance(error, OSError):
-        return "monitor", str(error.filename or ""), error.errno or 0
-    if isinstance(error, hooks.HookFailed):
-        return "hook", str(error), 0
-    return "monitor", str(error) if isinstance(error, HavreError) else repr(error), 0
 
 
 def _say_failed(control: socket.socket, failure: tuple[str, str, int]) -> None:
@@ -112,7 +101,7 @@ class Monitor:
             _say_failed(control, as_failure(error))
             return
         self._loop.watch(listener.fileno(), IN, lambda events: self._accept(listener))
-        self._add_control(control).send(("started", self._pid, warnings))
+        self._add_control(control).send(("started", self._pid, warnings), (self._pidfd,))
         try:
             while self._exit_code is None:
                 self._turn()
@@ -134,35 +123,13 @@ class Monitor:
 
     def _start(self) -> list[str]:
         """Bring init to its execve; return warnings. Raises what went wrong."""
-        program = self._program
-        cgroups.create(program["cgroup"])
-        with Stdio(tty=program["process"]["terminal"], stdin=self._plan["open_stdin"]) as stdio:
-            started = spawn.spawn_init(program, stdio.theirs, self._prepare)
-            if started.failure:
-                raise KernelError(*started.failure)
-            self._pid = started.pid
-            self._pidfd = sys.pidfd_open(started.pid)
-            stdio.open(self._streams, started.master, self._plan["tty_size"])
+        program, plan = self._program, self._plan
+        with Stdio(tty=program["process"]["terminal"], stdin=plan["open_stdin"]) as stdio:
+            self._pid, warnings, master = bring_up(program, plan["run_dir"], stdio.theirs)
+            self._pidfd = sys.pidfd_open(self._pid)
+            stdio.open(self._streams, master)
         self._loop.watch(self._pidfd, IN, lambda events: self._init_ended())
-        rundir.write_state(self._plan["run_dir"], self._pid, program["cgroup"])
-        return [*program["cgroup"]["warnings"], *started.warnings]
-
-    def _prepare(self, pid: int) -> list[str]:
-        """The parent's part before init goes on."""
-        program = self._program
-        cgroups.attach(program["cgroup"], pid)
-        if program["veths"] or program["flags"] & sys.CLONE_NEWNET:
-            netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                for veth in program["veths"]:
-                    netlink.apply_veth(veth, netns)
-                if not program["veths"]:
-                    netlink.loopback_up(netns)
-            finally:
-                os.close(netns)
-        wanted = program["process"]["oom_score_adj"]
-        refused = identity.set_oom_score(str(pid), wanted) if wanted is not None else ""
-        return [refused] if refused else []
+        return warnings
 
     def _give_up(self) -> None:
         """A failed start leaves nothing behind."""
@@ -176,7 +143,7 @@ class Monitor:
 
     def _kill_init(self) -> None:
         try:
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self._pid, _signal.SIGKILL)
             os.waitpid(self._pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
@@ -194,7 +161,7 @@ class Monitor:
             return
         control = self._add_control(sock)
         running = [one.id for one in self._execs.values() if one.pid and one.code is None]
-        control.send(("hello", self._pid, running, self._ended_execs))
+        control.send(("hello", self._pid, running, self._ended_execs), (self._pidfd,))
         self._ended_execs = []
 
     def _add_control(self, sock: socket.socket) -> Control:
@@ -228,14 +195,16 @@ class Monitor:
 
     def _resize(self, control: Control, number: int, rest: "list[Any]", fds: list[int]) -> "tuple[Any, ...]":
         exec_id, rows, cols = rest
-        streams = self._execs[exec_id].streams if exec_id else self._streams
-        streams.resize(rows, cols)
+        one = self._execs.get(exec_id)
+        if exec_id and (one is None or one.code is not None):
+            raise KernelError("resize", f"exec {exec_id} is not running", 3)  # ESRCH
+        (one.streams if one else self._streams).resize(rows, cols)
         return number, "ok", None
 
     # execs
 
     def _exec(self, control: Control, number: int, rest: "list[Any]", fds: list[int]) -> None:
-        exec_id, process, open_stdin, size, flags = rest
+        exec_id, process, open_stdin, flags = rest
         one = Exec(
             self._loop, exec_id, tty=process["terminal"], started=self._exec_started, ended=self._exec_ended
         )
@@ -243,7 +212,7 @@ class Monitor:
         if fds:
             one.streams.attach(socket.socket(fileno=fds.pop()), *flags)
         try:
-            one.begin(self._pidfd, process, self._program["cgroup"], open_stdin, size)
+            one.begin(self._pidfd, process, self._program["cgroup"], open_stdin)
         except BaseException:
             one.streams.close_clients()
             raise

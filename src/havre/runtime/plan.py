@@ -62,6 +62,7 @@ class Process(TypedDict):
     oom_score_adj: int | None
     seccomp: bytes
     terminal: bool
+    size: tuple[int, int]  # rows and columns of its terminal; 0, 0: unknown
     init: bool
     keyring: bool  # start a session keyring of its own
     preserve_fds: int  # how many descriptors after stderr the caller hands on
@@ -120,6 +121,8 @@ def compile_plan(plan: RunPlan, layout: Layout) -> Program:
         config.get("process") or {}, linux.get("seccomp"), plan["user"], plan["group_add"]
     )
     process["init"] = plan["init"]
+    if any(plan["tty_size"]):
+        process["size"] = plan["tty_size"]
     process["personality"] = scheduling.personality(linux.get("personality"))
     own_user, own_time = bool(flags & sys.CLONE_NEWUSER), bool(flags & sys.CLONE_NEWTIME)
     return Program(
@@ -188,6 +191,7 @@ def compile_process(
         oom_score_adj=process.get("oomScoreAdj"),
         seccomp=seccomp.compile_profile(filters, os.uname().machine) if filters else b"",
         terminal=bool(process.get("terminal")),
+        size=_console_size(process.get("consoleSize") or {}),
         init=False,
         keyring=True,
         preserve_fds=0,
@@ -196,6 +200,13 @@ def compile_process(
         io_priority=scheduling.io_priority(process.get("ioPriority")),
         scheduler=scheduling.scheduler(process.get("scheduler")),
     )
+
+
+def _console_size(box: dict[str, Any]) -> tuple[int, int]:
+    rows, columns = int(box.get("height") or 0), int(box.get("width") or 0)
+    if not (0 <= rows < 1 << 16 and 0 <= columns < 1 << 16):
+        raise InvalidParameter(f"a terminal cannot have {rows} rows and {columns} columns", context="process.consoleSize")
+    return rows, columns
 
 
 def _text(value: Any, where: str) -> str:
@@ -230,7 +241,7 @@ def _namespaces(linux: dict[str, Any], join_netns: str) -> tuple[int, list[tuple
             flags |= NAMESPACES[kind]
     if join_netns and not any(kind == "network" for kind, _, _ in joins):
         joins.append(("network", sys.CLONE_NEWNET, join_netns))
-    if not flags & sys.CLONE_NEWNS:
+    if "mount" not in seen:
         raise InvalidParameter("a container needs a mount namespace of its own")
     return flags, joins
 

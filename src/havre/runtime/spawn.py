@@ -44,16 +44,20 @@ def spawn_init(
     stdio: tuple[int, int, int],
     prepare: "Callable[[int], list[str]]",
     gate: tuple[int, int] | None = None,
+    *,
+    sibling: bool = False,
 ) -> Started:
     """Clone, let `prepare(pid)` do the parent's part (cgroup, veths; returns warnings), and wait for execve or a failure.
 
     With a gate (fd to read one byte from, fd to tell a late failure on), return when only execve is left; see `init.Gate`.
-    Raises KernelError, or hooks.HookFailed; the child is gone then.
+    With `sibling` the caller's parent becomes its parent, and has to reap it also after a failure. Raises KernelError, or
+    hooks.HookFailed; the child is gone then.
     """
     outside = rootfs.open_outside(program)
     own_pid_namespace = _join_pid_namespace(program)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = sys.clone(program["flags"] & ~init.CLONE_ON_GO, SIGCHLD)
+    flags = program["flags"] & ~init.CLONE_ON_GO | (sys.CLONE_PARENT if sibling else 0)
+    pid = sys.clone(flags, SIGCHLD)
     if pid == 0:
         ours.close()
         init.run(program, stdio, theirs, outside, gate)

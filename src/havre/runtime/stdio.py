@@ -43,15 +43,13 @@ class Stdio:
             os.close(fd)
         self._theirs.clear()
 
-    def open(self, streams: "Streams", master: int, size: tuple[int, int]) -> None:
+    def open(self, streams: "Streams", master: int) -> None:
         """Give the monitor's ends away; `master` is the pty's, -1 without one."""
         ours, self._ours = self._ours, []
         if master < 0:
             streams.open_pipes(self._stdin, ours[-2], ours[-1])
-            return
-        streams.open_master(master)
-        if any(size):
-            streams.resize(*size)
+        else:
+            streams.open_master(master)
 
     def close(self) -> None:
         """Close what is left on both sides."""

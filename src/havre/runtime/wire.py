@@ -7,15 +7,18 @@ large for a packet travels in a memfd, which is then the first of the fds.
 import marshal
 import os
 import socket
-from collections.abc import Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 PACKET_BYTES = 32768
-MAX_FDS = 64
+MAX_FDS = 200  # SCM_MAX_FD is 253 (net/scm.h)
 _BIG = b"\xff"  # no marshal data begins with it
 
 
-def encode(message: tuple[Any, ...], fds: Sequence[int] = ()) -> tuple[bytes, list[int], int]:
+def encode(message: "tuple[Any, ...]", fds: "Sequence[int]" = ()) -> tuple[bytes, list[int], int]:
     """Return (bytes, fds, fd to close after sending or -1)."""
     data = marshal.dumps(message)
     if len(data) <= PACKET_BYTES:
@@ -27,7 +30,7 @@ def encode(message: tuple[Any, ...], fds: Sequence[int] = ()) -> tuple[bytes, li
     return _BIG, [large, *fds], large
 
 
-def send(sock: socket.socket, message: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
+def send(sock: socket.socket, message: "tuple[Any, ...]", fds: "Sequence[int]" = ()) -> None:
     """Send one message. Raises OSError (BlockingIOError on a full non-blocking socket)."""
     data, all_fds, large = encode(message, fds)
     try:
@@ -40,7 +43,7 @@ def send(sock: socket.socket, message: tuple[Any, ...], fds: Sequence[int] = ())
             os.close(large)
 
 
-def receive(sock: socket.socket) -> tuple[tuple[Any, ...] | None, list[int]]:
+def receive(sock: socket.socket) -> "tuple[tuple[Any, ...] | None, list[int]]":
     """Return (message, fds), or (None, []) at the end. Received fds are close-on-exec."""
     data, fds, _, _ = socket.recv_fds(sock, PACKET_BYTES + 1, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     if not data:
@@ -51,8 +54,7 @@ def receive(sock: socket.socket) -> tuple[tuple[Any, ...] | None, list[int]]:
             data = os.pread(large, os.fstat(large).st_size, 0)
         finally:
             os.close(large)
-    message: tuple[Any, ...] = marshal.loads(data)
-    return message, fds
+    return marshal.loads(data), fds
 
 
 def connect(run_dir: str) -> socket.socket:

@@ -1,0 +1,92 @@
+"""Bring a container up in a short-lived helper of its monitor. Lean.
+
+Every page that Python touches becomes the process's own, and a start touches many: the helper takes them with it, and the monitor
+that stays is 0.5 MB smaller (1.2 MB). Init is born as the helper's sibling (CLONE_PARENT), so the monitor is its parent.
+"""
+
+import os
+import socket
+
+from havre.errors import HavreError, KernelError
+from havre.linux import netlink
+from havre.linux import syscalls as sys
+from havre.runtime import hooks, identity, rundir, spawn, wire
+from havre.runtime.cgroup import files as cgroups
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from havre.runtime.plan import Program
+
+
+def bring_up(program: "Program", run_dir: str, stdio: tuple[int, int, int]) -> "tuple[int, list[str], int]":
+    """Return (pid of init at its execve, warnings, pty master or -1). Raises KernelError; only the cgroup may be left then."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    helper = os.fork()
+    if helper == 0:
+        ours.close()
+        _work(program, run_dir, stdio, theirs)
+    theirs.close()
+    try:
+        message, fds = wire.receive(ours)
+    finally:
+        ours.close()
+        os.waitpid(helper, 0)
+    if message is not None and message[0] == "started":
+        return message[1], message[2], fds[0] if fds else -1
+    cgroups.kill(program["cgroup"])
+    _reap_all()
+    raise KernelError(*message[1:]) if message else HavreError("the start helper was killed")
+
+
+def _work(program: "Program", run_dir: str, stdio: tuple[int, int, int], channel: socket.socket) -> None:
+    pid = 0
+    try:
+        cgroups.create(program["cgroup"])
+        started = spawn.spawn_init(program, stdio, lambda pid: _prepare(program, pid), sibling=True)
+        if started.failure:
+            raise KernelError(*started.failure)
+        pid = started.pid
+        rundir.write_state(run_dir, pid, program["cgroup"])
+        warnings = [*program["cgroup"]["warnings"], *started.warnings]
+        wire.send(channel, ("started", pid, warnings), [started.master] if started.master >= 0 else [])
+    except BaseException as error:  # noqa: BLE001 - top frame of a process: everything must reach the monitor
+        if pid:
+            os.kill(pid, 9)
+        wire.send(channel, ("failed", *as_failure(error)))
+    os._exit(0)
+
+
+def _prepare(program: "Program", pid: int) -> list[str]:
+    """The parent's part before init goes on: cgroup, network, OOM score. Return warnings."""
+    cgroups.attach(program["cgroup"], pid)
+    if program["veths"] or program["flags"] & sys.CLONE_NEWNET:
+        netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for veth in program["veths"]:
+                netlink.apply_veth(veth, netns)
+            if not program["veths"]:
+                netlink.loopback_up(netns)
+        finally:
+            os.close(netns)
+    wanted = program["process"]["oom_score_adj"]
+    refused = identity.set_oom_score(str(pid), wanted) if wanted is not None else ""
+    return [refused] if refused else []
+
+
+def _reap_all() -> None:
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
+
+
+def as_failure(error: BaseException) -> tuple[str, str, int]:
+    """Return (call, target, errno) of whatever went wrong."""
+    if isinstance(error, KernelError):
+        return error.call, error.target, error.errno
+    if isinstance(error, OSError):
+        return "monitor", str(error.filename or ""), error.errno or 0
+    if isinstance(error, hooks.HookFailed):
+        return "hook", str(error), 0
+    return "monitor", str(error) if isinstance(error, HavreError) else repr(error), 0
