@@ -97,7 +97,7 @@ def free_name(wanted: str, links: dict[str, Link]) -> str:
 
 
 def ensure(kernel: Netlink, network: Network, instance: str, *, mtu: int, foreign: bool = False) -> None:
-    """Make the network's bridge, or complete the one that is there. Raises Conflict when the name is somebody else's.
+    """Make the network's bridge, or complete the one that is there. Raises Rivalry when the name is somebody else's.
 
     A `foreign` bridge is the user's: only sysctls are set.
     """
@@ -107,7 +107,7 @@ def ensure(kernel: Netlink, network: Network, instance: str, *, mtu: int, foreig
     links = {link.name: link for link in interfaces.links(kernel)}
     link = links.get(network.bridge)
     if link is not None and not is_ours(link, instance, network.id):
-        raise Conflict(
+        raise Rivalry(
             f"interface {network.bridge} is there already and does not belong to network {network.name}",
             hint="--opt com.docker.network.bridge.name=another",
         )
@@ -152,11 +152,14 @@ def _address(kernel: Netlink, network: Network, mtu: int) -> None:
 
 
 def _yield_to_rival(kernel: Netlink, network: Network) -> None:
-    """Of two daemons that chose the same subnet at once, the one whose bridge is younger chooses again."""
+    """Of two daemons that chose the same subnet at once, the one that sees the other chooses again.
+
+    Each sets its address and then looks, so that at least the later one sees the other; both may.
+    """
     own = netlink.index_of(kernel, network.bridge)
     subnet = IPv4Network(network.subnet)
     for address in interfaces.addresses(kernel):
-        if ":" in address.address or address.index >= own:
+        if ":" in address.address or address.index == own:
             continue
         if IPv4Network(f"{address.address}/{address.prefix}", strict=False).overlaps(subnet):
             raise Rivalry(f"subnet {subnet} has just been taken by another program")

@@ -5,7 +5,9 @@ Every change is one step: memory and records first, then the kernel in one nft t
 """
 
 import builtins
+import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
@@ -26,7 +28,8 @@ from havre.spec.endpoint import Endpoint, Network, PortRequest, PublishedPort
 from havre.store import Records
 
 NO_BRIDGE = "none"  # --bridge none: no default bridge
-SETTLE_TRIES = 8  # how often another daemon may be faster in taking a name or a subnet
+SETTLE_PAUSE_S = 0.02
+SETTLE_TRIES = 30  # how often another daemon may be faster in taking a name or a subnet
 
 
 class Networks:
@@ -140,6 +143,9 @@ class Networks:
                 except bridges.Rivalry:
                     if tries == SETTLE_TRIES:
                         raise
+                    time.sleep(
+                        random.uniform(0, SETTLE_PAUSE_S)
+                    )  # two that yield to each other must not meet again
                     continue
                 undo.pop_all()
                 return network
