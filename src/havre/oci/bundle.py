@@ -72,6 +72,9 @@ def _refuse(config: dict[str, Any]) -> None:
         raise InvalidParameter(
             "not supported", context="process.execCPUAffinity", hint="linux.resources.cpu.cpus"
         )
+    for key in ("network", "rdma"):
+        if any(((linux.get("resources") or {}).get(key) or {}).values()):
+            raise InvalidParameter("this control group is not supported", context=f"linux.resources.{key}")
     for mount in config.get("mounts") or []:
         words = set(mount.get("options") or [])
         if mount.get("uidMappings") or mount.get("gidMappings") or words & {"idmap", "ridmap"}:

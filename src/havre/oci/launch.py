@@ -217,8 +217,9 @@ def undo(context: Context, container: Container, program: Program) -> None:
     cgroups.kill(program["cgroup"])
     for left in cgroups.remove(program["cgroup"]):
         context.report.warn(f"cgroup {left} could not be removed: processes still run in it")
-    try:
-        hooks.run(program, "poststop", state.STOPPED, 0)
-    except hooks.HookFailed as error:
-        context.report.warn(str(error))
+    for place in range(len(program["hooks"]["poststop"])):
+        try:
+            hooks.run_one(program, "poststop", place, state.STOPPED, 0)
+        except hooks.HookFailed as error:
+            context.report.warn(str(error))
     container.forget()

@@ -20,8 +20,9 @@ class Report:
             self._write("debug", message)
 
     def warn(self, message: str) -> None:
-        """Go on, but say so."""
-        self._write("warning", message)
+        """Go on, but say so. Without --log our stderr is the container's own, so only to a person who looks at it."""
+        if self.path or self.debugging or sys.stderr.isatty():
+            self._write("warning", message)
 
     def fatal(self, message: str) -> None:
         """Say why the command ends; the caller then leaves."""

@@ -56,8 +56,14 @@ def state_json(head: str, status: str, pid: int) -> bytes:
 
 def run(program: "Program", kind: str, status: str, pid: int) -> None:
     """Run all hooks of a kind, one after the other. Raises HookFailed at the first that fails."""
-    for place, hook in enumerate(program["hooks"][kind]):
-        _run_hook(f"error running {kind} hook #{place}", hook, state_json(program["state"], status, pid))
+    for place in range(len(program["hooks"][kind])):
+        run_one(program, kind, place, status, pid)
+
+
+def run_one(program: "Program", kind: str, place: int, status: str, pid: int) -> None:
+    """Run one hook. Raises HookFailed."""
+    where, state = f"error running {kind} hook #{place}", state_json(program["state"], status, pid)
+    _run_hook(where, program["hooks"][kind][place], state)
 
 
 def _run_hook(where: str, hook: "Hook", state: bytes) -> None:

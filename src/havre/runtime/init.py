@@ -125,7 +125,9 @@ def _enter_namespaces(program: "Program") -> None:
         if program["time_offsets"]:
             identity.write_file("/proc/self/timens_offsets", program["time_offsets"])
     # A pid namespace is joined by the parent before the clone; a mount namespace comes last, as the others' paths are the host's.
-    joins = sorted((join for join in program["joins"] if join[0] != "pid"), key=lambda join: join[0] == "mount")
+    joins = sorted(
+        (join for join in program["joins"] if join[0] != "pid"), key=lambda join: join[0] == "mount"
+    )
     fds = [_open_namespace(path) for _, _, path in joins]
     for (_, flag, path), fd in zip(joins, fds, strict=True):
         sys.setns(fd, flag, path)

@@ -205,7 +205,9 @@ def compile_process(
 def _console_size(box: dict[str, Any]) -> tuple[int, int]:
     rows, columns = int(box.get("height") or 0), int(box.get("width") or 0)
     if not (0 <= rows < 1 << 16 and 0 <= columns < 1 << 16):
-        raise InvalidParameter(f"a terminal cannot have {rows} rows and {columns} columns", context="process.consoleSize")
+        raise InvalidParameter(
+            f"a terminal cannot have {rows} rows and {columns} columns", context="process.consoleSize"
+        )
     return rows, columns
 
 

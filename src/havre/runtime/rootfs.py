@@ -41,7 +41,11 @@ def open_outside(program: "Program") -> Outside:
     """Open root, bind sources and cgroup directories on the host. Raises KernelError naming what is missing."""
     opened: list[int] = []
     try:
-        sources = {place: _open_source(mount, opened) for place, mount in enumerate(program["mounts"])}
+        sources = {
+            place: _open_source(mount, opened)
+            for place, mount in enumerate(program["mounts"])
+            if not _can_wait(program, mount)
+        }
         root = _open_root(program)
         opened.append(root)
         nodes = []
@@ -68,7 +72,7 @@ def build(program: "Program", outside: Outside) -> int:
         if mount[0] == "fs":
             _mount_fs(root, mount)
         elif mount[0] == "bind":
-            _mount_bind(root, mount, outside.sources[number])
+            _mount_bind(root, mount, outside.sources.get(number) or _open_source(mount, []))
         else:
             _mount_cgroup(root, mount, outside.sources[number])
         if mount[1].rstrip("/") == "/dev":
@@ -121,6 +125,15 @@ def seal(program: "Program") -> None:
         sys.mount_setattr(fd, "/", add=sys.MOUNT_ATTR_RDONLY)
         os.close(fd)
     os.close(root)
+
+
+def _can_wait(program: "Program", mount: tuple) -> bool:  # type: ignore[type-arg]
+    """A private bind may be opened by the child when its turn comes, so that mountinfo shows it in the config's order (the kernel
+    lists by age since 6.8). Not when it has a peer group to keep, ids to be mapped, or shows the place the root is mounted on."""
+    if mount[0] != "bind" or program["uid_map"] or mount[8] not in (0, sys.MS_PRIVATE, sys.MS_UNBINDABLE):
+        return False
+    source, place = mount[2].rstrip("/") + "/", program["mount_at"] + "/"
+    return not source.startswith(place) and not place.startswith(source)
 
 
 def _open_source(mount: tuple, opened: list[int]) -> list[int]:  # type: ignore[type-arg]
