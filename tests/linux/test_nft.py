@@ -124,10 +124,9 @@ def test_thousands_of_elements_in_one_change(in_netns):
             change = with_ports()
             change.add_elements("ports", [element(port) for port in range(1, 6001)])
             change.commit(kernel)
-            assert len(nft.elements(kernel, "t", "ports")) == 6000
             less = Change("t")
             less.delete_elements("ports", [element(port) for port in range(1, 6000)])
-            less.commit(kernel)
+            less.commit(kernel)  # fails as a whole when a single one is missing
             assert nft.elements(kernel, "t", "ports") == {element(6000).key: element(6000).value}
 
     in_netns(body)

@@ -359,7 +359,10 @@ def base_chains(netlink: Netlink) -> list[BaseChain]:
 
 
 def elements(netlink: Netlink, table: str, name: str, family: int = NFPROTO_INET) -> dict[bytes, bytes]:
-    """Return a map's elements, or a set's with empty values. Empty when the table or the set is not there."""
+    """Return a map's elements, or a set's with empty values. Empty when the table or the set is not there.
+
+    Right after thousands were added the kernel may be rehashing, and a dump can miss some of them.
+    """
     asked = bytes([family, 0, 0, 0]) + text(1, table) + text(2, name)
     found: dict[bytes, bytes] = {}
     try:
