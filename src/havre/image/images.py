@@ -1,5 +1,6 @@
 """All images: names to targets, targets to runnable images. Blocking; reading comes from memory."""
 
+import asyncio
 import difflib
 import shutil
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -52,6 +54,7 @@ class Images:
         self._names = {key: doc.decode() for key, doc in records.all(NAME)}  # canonical name -> digest
         self._seen: dict[tuple[str, str], Image] = {}
         self._leases = 0
+        self.arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # what pulls bring
 
     @contextmanager
     def lease(self) -> Iterator[None]:

@@ -1,324 +1,263 @@
-"""A small HTTP/1.1 client on asyncio streams: keep-alive per host, TLS by host, proxies from the environment."""
+"""Connections by origin: kept alive, opened with TLS and through proxies, every failure said in words that name the host."""
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
+from dataclasses import dataclass
 
-import httptools
-
-from havre.errors import HavreError, Unavailable
+from havre.errors import Unavailable
+from havre.registry.link import Body, Broken, Link
+from havre.registry.origin import Origin, origin_of, target_of
+from havre.registry.proxy import Proxy, proxy_for
+from havre.registry.trust import Trust
+from havre.tasks import in_disk_thread
 
 CONNECT_S = 15.0
-READ_S = 60.0  # between two pieces of an answer (slowloris)
-MAX_HEAD_BYTES = 128 * 1024
-KEPT = 4  # idle connections per host
-CERTS = "/etc/docker/certs.d"
+READ_S = 300.0  # for a whole small answer
+KEPT, KEPT_S = 4, 60.0  # idle connections per host, and for how long
+MAX_TARGET_BYTES = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where requests go."""
-
-    scheme: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        usual = {"http": 80, "https": 443}[self.scheme]
-        return self.host if self.port == usual else f"{self.host}:{self.port}"
-
-
-def origin_of(url: str) -> Origin:
-    """Return scheme, host and port of a URL. Raises Unavailable for what is no http(s) URL."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Unavailable(f"not an http or https address: {url[:200]!r}")
-    return Origin(parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme])
+class NoTls(Unavailable):
+    """The other side does not speak TLS there."""
 
 
 @dataclass(slots=True)
 class Response:
-    """An answer whose body is still to be read; read it to the end or close it."""
+    """An answer whose body is still to be read: read it to its end or close it."""
 
     status: int
-    headers: dict[str, str]
-    _link: "Link"
+    headers: dict[str, list[str]]
+    url: str
+    _link: Link
+    _pool: "Pool"
     _done: bool = False
 
+    def header(self, name: str) -> str:
+        """The first value of a header, "" without one."""
+        return self.headers.get(name, [""])[0]
+
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body. Raises Unavailable when it is cut off."""
-        while (data := await self._link.next_piece()) is not None:
-            yield data
-        self._done = True
-        self._link.release()
+        """Yield the body. Raises Unavailable when it is cut off; not read to the end, the connection is given up."""
+        try:
+            while (data := await self._link.piece()) is not None:
+                yield data
+            self._done = True
+            self._pool.keep(self._link)
+        except Broken as error:
+            raise Unavailable(f"{self._link.origin}: the answer was cut off: {error}") from error
+        finally:
+            self.close()
 
     async def read(self, limit: int) -> bytes:
-        """Return the whole body. Raises Unavailable past `limit` bytes."""
+        """Return the whole body. Raises Unavailable past `limit` bytes, or when it takes too long."""
         found = bytearray()
-        async for chunk in self.chunks():
-            found += chunk
-            if len(found) > limit:
-                self.close()
-                raise Unavailable(f"the answer of {self._link.origin} is larger than {limit} bytes")
+        try:
+            async with asyncio.timeout(READ_S):
+                async for chunk in self.chunks():
+                    found += chunk
+                    if len(found) > limit:
+                        raise Unavailable(f"the answer of {self._link.origin} is larger than {limit} bytes")
+        except TimeoutError:
+            raise Unavailable(f"{self._link.origin}: the answer took more than {READ_S:.0f} s") from None
+        finally:
+            self.close()
         return bytes(found)
 
     def close(self) -> None:
         """Give up the rest."""
         if not self._done:
             self._done = True
-            self._link.discard()
-
-
-@dataclass(slots=True)
-class Link:
-    """One connection and its parser."""
-
-    origin: Origin
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    pool: "Pool"
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    pieces: list[bytes] = field(default_factory=list)
-    headed: bool = False
-    complete: bool = False
-    keep: bool = False
-    parser: httptools.HttpResponseParser | None = None
-    head_bytes: int = 0
-
-    # httptools callbacks
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        assert self.parser is not None
-        self.status = self.parser.get_status_code()
-        self.keep = self.parser.should_keep_alive()
-        self.headed = self.status >= 200
-
-    def on_body(self, data: bytes) -> None:
-        self.pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        self.complete = self.headed
-
-    async def start(self, head: bytes, body: bytes | AsyncIterator[bytes] | None, *, bodiless: bool) -> None:
-        self.status, self.headers, self.pieces, self.headed, self.complete, self.head_bytes = (
-            0,
-            {},
-            [],
-            False,
-            False,
-            0,
-        )
-        self.parser = httptools.HttpResponseParser(self)
-        self.writer.write(head)
-        if isinstance(body, bytes):
-            self.writer.write(body)
-        elif body is not None:
-            async for chunk in body:
-                self.writer.write(chunk)
-                await self.writer.drain()
-        await self.writer.drain()
-        while not self.headed:
-            await self._feed()
-        if bodiless or self.status in (204, 304):
-            self.complete = True
-
-    async def _feed(self) -> None:
-        assert self.parser is not None
-        data = await asyncio.wait_for(self.reader.read(262144), READ_S)
-        if not data:
-            if (
-                self.headed
-                and "content-length" not in self.headers
-                and "transfer-encoding" not in self.headers
-            ):
-                self.complete = True
-                return
-            raise ConnectionError("the connection was closed")
-        if not self.headed:
-            self.head_bytes += len(data)
-            if self.head_bytes > MAX_HEAD_BYTES + 262144:
-                raise ConnectionError("the head of the answer is too long")
-        self.parser.feed_data(data)
-
-    async def next_piece(self) -> bytes | None:
-        try:
-            while not self.pieces:
-                if self.complete:
-                    return None
-                await self._feed()
-        except (OSError, TimeoutError, httptools.HttpParserError, EOFError) as error:
-            self.discard()
-            raise Unavailable(
-                f"{self.origin}: the answer was cut off: {str(error) or 'timed out'}"
-            ) from error
-        data = b"".join(self.pieces)
-        self.pieces.clear()
-        return data
-
-    def release(self) -> None:
-        """Back into the pool, if the other side keeps it open."""
-        if self.keep and self.complete:
-            self.pool.keep(self)
-        else:
-            self.discard()
-
-    def discard(self) -> None:
-        self.writer.close()
+            self._link.close()
 
 
 class Pool:
-    """Connections by origin."""
+    """All connections of one client."""
 
-    def __init__(
-        self, insecure_hosts: frozenset[str] = frozenset(), certs: tuple[str, ...] = (CERTS,)
-    ) -> None:
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
         self._idle: dict[Origin, list[Link]] = {}
-        self._insecure = insecure_hosts
-        self._certs = certs
-        self._contexts: dict[str, ssl.SSLContext] = {}
 
     async def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | AsyncIterator[bytes] | None = None,
+        self, method: str, url: str, headers: Mapping[str, str], body: Body = None, length: int = 0
     ) -> Response:
-        """Send one request, without following redirects. Raises Unavailable in words that name the host and the cause."""
+        """Send one request; redirects are the caller's. `length` is that of a body made by a factory. Raises Unavailable."""
         origin = origin_of(url)
-        parts = urlsplit(url)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        lines = [
-            f"{method} {target} HTTP/1.1",
-            f"Host: {origin}",
-            *(f"{key}: {value}" for key, value in headers.items()),
-        ]
-        if isinstance(body, bytes):
-            lines.append(f"Content-Length: {len(body)}")
-        elif body is None and method in ("POST", "PUT", "PATCH"):
-            lines.append("Content-Length: 0")
-        if any("\r" in line or "\n" in line for line in lines):
-            raise Unavailable(f"{origin}: a line break in a request header")
-        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        link = await self._send(origin, head, body, method)
-        return Response(link.status, link.headers, link, _done=False)
+        proxy = proxy_for(origin)
+        head = _head(method, url, origin, proxy if origin.scheme == "http" else None, headers, body, length)
+        link = await self._send(origin, proxy, head, body, method)
+        return Response(link.status, link.headers, url, link, self)
 
-    async def _send(
-        self, origin: Origin, head: bytes, body: bytes | AsyncIterator[bytes] | None, method: str
-    ) -> Link:
-        """An idle connection may have been closed by the other side: then a fresh one is tried, once."""
-        idle = self._idle.get(origin)
+    async def _send(self, origin: Origin, proxy: Proxy | None, head: bytes, body: Body, method: str) -> Link:
+        """The other side may have closed a kept connection just now: then a fresh one is tried."""
+        idle = self._idle.get(origin, [])
         while idle:
             link = idle.pop()
+            if not link.usable:
+                continue
             try:
-                await link.start(head, body, bodiless=method == "HEAD")
+                await link.exchange(head, body, bodiless=method == "HEAD")
                 return link
-            except (OSError, TimeoutError, httptools.HttpParserError):
-                link.discard()
-                if body is not None and not isinstance(body, bytes):
-                    raise Unavailable(f"{origin}: the connection was closed while sending") from None
-        link = await self._open(origin)
+            except Broken as error:
+                if error.answered:
+                    raise Unavailable(f"{origin}: {error}") from error
+            except BaseException:
+                link.close()
+                raise
+        link = await self._open(origin, proxy)
         try:
-            await link.start(head, body, bodiless=method == "HEAD")
-        except (OSError, TimeoutError, httptools.HttpParserError) as error:
-            link.discard()
-            raise Unavailable(
-                f"{origin} does not answer as a registry: {str(error) or 'timed out'}"
-            ) from error
+            await link.exchange(head, body, bodiless=method == "HEAD")
+        except Broken as error:
+            raise _no_answer(origin, error, self._trust) from error
+        except BaseException:
+            link.close()
+            raise
         return link
 
-    async def _open(self, origin: Origin) -> Link:
-        try:
-            reader, writer = await asyncio.wait_for(self._connect(origin), CONNECT_S)
-        except ssl.SSLCertVerificationError as error:
-            place = f"{self._certs[0]}/{origin}/ca.crt"
-            raise Unavailable(
-                f"{origin}: bad certificate: {error.verify_message}", hint=f"put its CA into {place}"
-            ) from error
-        except ssl.SSLError as error:
-            raise _Tls(
-                f"{origin}: no TLS there: {error.reason}", hint=f"insecure-registries: {origin}"
-            ) from error
-        except TimeoutError as error:
-            raise Unavailable(f"{origin}: no answer within {CONNECT_S:.0f} s") from error
-        except OSError as error:
-            raise Unavailable(f"cannot reach {origin}: {(error.strerror or str(error)).lower()}") from error
-        return Link(origin, reader, writer, self)
-
-    async def _connect(self, origin: Origin) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        proxy = _proxy_for(origin)
-        context = self._context(origin) if origin.scheme == "https" else None
-        if not proxy:
-            return await asyncio.open_connection(origin.host, origin.port, ssl=context, limit=1 << 20)
-        reader, writer = await asyncio.open_connection(proxy.host, proxy.port, limit=1 << 20)
-        if context is None:
-            return reader, writer
-        writer.write(
-            f"CONNECT {origin.host}:{origin.port} HTTP/1.1\r\nHost: {origin.host}:{origin.port}\r\n\r\n".encode()
-        )
-        answer = await reader.readuntil(b"\r\n\r\n")
-        if b" 200" not in answer.split(b"\r\n")[0]:
-            raise ConnectionError(f"the proxy refused: {answer[:60]!r}")
-        await writer.start_tls(context, server_hostname=origin.host)
-        return reader, writer
-
-    def _context(self, origin: Origin) -> ssl.SSLContext:
-        name = str(origin)
-        if name not in self._contexts:
-            self._contexts[name] = self._make_context(name, origin)
-        return self._contexts[name]
-
-    def _make_context(self, name: str, origin: Origin) -> ssl.SSLContext:
-        """The system's CAs and those of certs.d/<host[:port]>; client certificates likewise."""
-        context = ssl.create_default_context()
-        if name in self._insecure or origin.host in self._insecure:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        for base in self._certs:
-            folder = Path(base, name)
-            for ca in sorted(folder.glob("*.crt")) if folder.is_dir() else ():
-                context.load_verify_locations(ca)
-            for cert in sorted(folder.glob("*.cert")) if folder.is_dir() else ():
-                context.load_cert_chain(cert, cert.with_suffix(".key"))
-        return context
-
     def keep(self, link: Link) -> None:
+        """Take a connection back, if it can serve once more."""
         idle = self._idle.setdefault(link.origin, [])
-        if len(idle) < KEPT:
-            idle.append(link)
-        else:
-            link.discard()
+        if not (link.keep and link.usable) or len(idle) >= KEPT:
+            link.close()
+            return
+        idle.append(link)
+        asyncio.get_running_loop().call_later(KEPT_S, self._expire, link)
+
+    def _expire(self, link: Link) -> None:
+        idle = self._idle.get(link.origin, [])
+        if link in idle:
+            idle.remove(link)
+            link.close()
 
     def close(self) -> None:
+        """Close what is idle."""
         for links in self._idle.values():
             for link in links:
-                link.discard()
+                link.close()
         self._idle.clear()
 
+    # opening
 
-class _Tls(Unavailable):
-    """The other side speaks no TLS."""
+    async def _open(self, origin: Origin, proxy: Proxy | None) -> Link:
+        context = None
+        insecure = False
+        if origin.scheme == "https":
+            insecure = await self._trust.is_insecure(origin)
+            context = await in_disk_thread(self._trust.context, origin, insecure=insecure)
+        link = Link(origin)
+        try:
+            if proxy is None:
+                await _connect(link, origin, context)
+            else:
+                await self._through(link, origin, proxy, context)
+        except ssl.SSLCertVerificationError as error:
+            raise Unavailable(
+                f"{origin}: bad certificate: {error.verify_message or error.reason}",
+                hint=f"put the certificate of its CA into {self._trust.ca_place(origin)}",
+            ) from error
+        except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError) as error:
+            link.close()
+            if context is None:
+                raise Unavailable(f"cannot connect to {origin}: the connection was reset") from error
+            words = getattr(error, "reason", "") or "the connection was closed"
+            raise NoTls(
+                f"{origin}: cannot speak TLS with it: {words.lower().replace('_', ' ')}",
+                hint=f'if it speaks plain http, "insecure-registries": ["{origin.host}:{origin.port}"]',
+            ) from error
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    async def _through(
+        self, link: Link, origin: Origin, proxy: Proxy, context: ssl.SSLContext | None
+    ) -> None:
+        """Plain requests go to the proxy as they are; for TLS a tunnel is asked for first."""
+        outer = None
+        if proxy.origin.scheme == "https":
+            outer = await in_disk_thread(self._trust.context, proxy.origin, insecure=False)
+        await _connect(link, proxy.origin, outer)
+        if context is None:
+            return
+        where = f"[{origin.host}]:{origin.port}" if ":" in origin.host else f"{origin.host}:{origin.port}"
+        lines = [f"CONNECT {where} HTTP/1.1", f"Host: {where}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        try:
+            await link.exchange(("\r\n".join(lines) + "\r\n\r\n").encode(), None, bodiless=True)
+        except Broken as error:
+            raise Unavailable(f"the proxy {proxy.origin} does not answer: {error}") from error
+        if link.status != 200:
+            raise Unavailable(f"the proxy {proxy.origin} refused a way to {where}: {link.status}")
+        async with asyncio.timeout(CONNECT_S):
+            link.transport = await asyncio.get_running_loop().start_tls(
+                link.transport, link, context, server_hostname=origin.host
+            )
 
 
-def speaks_no_tls(error: HavreError) -> bool:
-    """Whether a connection failed because TLS was spoken to a plain port."""
-    return isinstance(error, _Tls)
+async def _connect(link: Link, origin: Origin, context: ssl.SSLContext | None) -> None:
+    """Try every address of a host. Raises Unavailable; ssl and reset errors are the caller's."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise Unavailable(f"cannot find {origin.host}: no such host", hint="check the name") from None
+    except TimeoutError:
+        raise Unavailable(f"cannot find {origin.host}: the name server does not answer") from None
+    reason = "no address"
+    for one in found:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await loop.create_connection(
+                    lambda: link,
+                    str(one[4][0]),
+                    origin.port,
+                    ssl=context,
+                    server_hostname=origin.host if context else None,
+                )
+            return
+        except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError):
+            raise
+        except TimeoutError:
+            reason = f"no answer within {CONNECT_S:.0f} s"
+        except OSError as error:
+            reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
+    raise Unavailable(f"cannot connect to {origin}: {reason}")
 
 
-def _proxy_for(origin: Origin) -> Origin | None:
-    name = f"{origin.scheme}_proxy"
-    url = os.environ.get(name) or os.environ.get(name.upper())
-    if not url or origin.host in ("localhost", "127.0.0.1", "::1"):
-        return None
-    skipped = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    if proxy_bypass_environment(origin.host, {"no": skipped}):
-        return None
-    return origin_of(url if "://" in url else f"http://{url}")
+def _head(
+    method: str,
+    url: str,
+    origin: Origin,
+    proxy: Proxy | None,
+    headers: Mapping[str, str],
+    body: Body,
+    length: int,
+) -> bytes:
+    """Return a request's head. Raises Unavailable for what would break its lines."""
+    target = target_of(url)
+    if len(target) > MAX_TARGET_BYTES:
+        raise Unavailable(f"{origin}: the address is too long")
+    lines = [f"{method} {origin.url if proxy else ''}{target} HTTP/1.1", f"Host: {origin}"]
+    lines += [f"{key}: {value}" for key, value in headers.items()]
+    if proxy and proxy.authorization:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
+    if body is not None or method in ("POST", "PUT", "PATCH"):
+        lines.append(f"Content-Length: {len(body) if isinstance(body, bytes) else length}")
+    if any(not char.isprintable() for line in lines for char in line):
+        raise Unavailable(f"{origin}: an unprintable character in a request header")
+    try:
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    except UnicodeEncodeError:
+        raise Unavailable(f"{origin}: a request header is not Latin-1") from None
+
+
+def _no_answer(origin: Origin, error: Broken, trust: Trust) -> Unavailable:
+    """A TLS 1.3 server asks for a client's certificate only after the handshake: the refusal comes as an alert."""
+    if isinstance(error.__cause__, ssl.SSLError):
+        place = trust.ca_place(origin).removesuffix("ca.crt") + "client.cert and client.key"
+        return Unavailable(f"{origin} ended the connection: {error}", hint=f"a client certificate in {place}")
+    return Unavailable(f"{origin} does not answer as a registry: {error}")

@@ -1,0 +1,102 @@
+"""Which registries must prove who they are, and how: certs.d, insecure-registries, loopback. Blocking where files are read."""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+from havre.errors import InvalidParameter, Unavailable
+from havre.registry.origin import Origin
+
+CERTS_DIRS = ("/etc/havre/certs.d", "/etc/docker/certs.d")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Trust:
+    """The rules of `insecure-registries` (names, CIDRs) and of certs.d/<host[:port]>/{*.crt, *.cert, *.key}."""
+
+    def __init__(self, insecure: Sequence[str] = (), certs: Sequence[str] = CERTS_DIRS) -> None:
+        self._names = frozenset(_bare(one) for one in insecure if "/" not in _bare(one))
+        self._networks = tuple(_network(_bare(one)) for one in insecure if "/" in _bare(one))
+        self.certs = tuple(certs)
+        self._contexts: dict[tuple[Origin, bool], ssl.SSLContext] = {}
+
+    async def is_insecure(self, origin: Origin) -> bool:
+        """Whether plain http and unproved TLS are fine: named in the configuration, or on this machine with no CA set up for it."""
+        if str(origin) in self._names or f"{origin.host}:{origin.port}" in self._names:
+            return True
+        if origin.host in self._names:
+            return True
+        addresses = [origin.host]
+        if self._networks:
+            addresses = await _addresses(origin)
+        if any(one in network for one in map(_address, addresses) if one for network in self._networks):
+            return True
+        own = _address(origin.host)
+        local = origin.host == "localhost" or (own is not None and own.is_loopback)
+        return local and not self._folders(origin)
+
+    def _folders(self, origin: Origin) -> list[Path]:
+        names = dict.fromkeys((str(origin), f"{origin.host}:{origin.port}"))
+        return [Path(base, name) for base in self.certs for name in names if Path(base, name).is_dir()]
+
+    def context(self, origin: Origin, *, insecure: bool) -> ssl.SSLContext:
+        """Return the TLS context for a registry. Blocking. Raises Unavailable naming a file that cannot be used."""
+        key = (origin, insecure)
+        if key not in self._contexts:
+            self._contexts[key] = self._make(origin, insecure=insecure)
+        return self._contexts[key]
+
+    def _make(self, origin: Origin, *, insecure: bool) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        if insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        for folder in self._folders(origin):
+            for file in sorted(folder.glob("*.crt")) + sorted(folder.glob("*.cert")):
+                try:
+                    if file.suffix == ".crt":
+                        context.load_verify_locations(file)
+                    else:
+                        context.load_cert_chain(file, file.with_suffix(".key"))
+                except (OSError, ssl.SSLError) as error:
+                    raise Unavailable(f"cannot use {file} for {origin}: {error.strerror or error}") from error
+        return context
+
+    def ca_place(self, origin: Origin) -> str:
+        """Where a CA certificate for a registry belongs; what errors name."""
+        return f"{self.certs[-1]}/{origin.host}:{origin.port}/ca.crt"
+
+
+def _bare(entry: str) -> str:
+    return entry.strip().lower().removeprefix("http://").removeprefix("https://").rstrip("/")
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise InvalidParameter(
+            f"insecure registry {text!r} is not valid", hint="host:port or 10.0.0.0/8"
+        ) from None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+async def _addresses(origin: Origin) -> list[str]:
+    """A CIDR in the configuration also stands for the names that lead into it."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            origin.host, origin.port, type=socket.SOCK_STREAM
+        )
+    except (OSError, UnicodeError):
+        return [origin.host]
+    return [str(one[4][0]) for one in found]
