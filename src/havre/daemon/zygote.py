@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING
 
 from havre.logs.jsonfile import open_log
-from havre.runtime import zygote
+from havre.runtime import selfexec, zygote
 
 if TYPE_CHECKING:
     import socket
 
 
 def launch() -> "socket.socket":
-    """Fork the zygote; return the daemon's end of its socket."""
+    """Fork the zygote; return the daemon's end of its socket. The daemon goes on from a read-only mount of its interpreter."""
+    selfexec.protect(b"havred")
     return zygote.launch(open_log)

@@ -6,6 +6,7 @@ from typing import Any
 
 from havre.errors import Conflict, InvalidParameter
 from havre.oci import flags
+from havre.oci.bundle import OCI_VERSION
 from havre.oci.context import Context
 from havre.runtime import caps, hooks, mountopts
 from havre.runtime.cgroup.layout import host_layout
@@ -13,7 +14,6 @@ from havre.runtime.plan import NAMESPACES
 from havre.runtime.seccomp import compiler
 from havre.version import VERSION
 
-OCI_VERSION = "1.2.0"
 OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 _FEW = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 _STRICT = ["nosuid", "noexec", "nodev"]

@@ -12,8 +12,6 @@ from havre.runtime import caps, spawn
 from havre.runtime.cgroup.plan import CgroupPlan
 from havre.runtime.plan import Process, compile_process
 
-FAILED_CODE = 255  # runc's, so that it is not taken for the process's own 1
-
 
 def execute(context: Context, options: flags.Options, words: list[str]) -> int:
     """Run a process inside; in the foreground return its exit code."""

@@ -20,8 +20,12 @@ class UnknownUser(Exception):
 def read_lines(path: str) -> list[list[str]]:
     """Return the fields of /etc/passwd or /etc/group; nothing when it is missing or no regular file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+        fd = sys.openat2(root, path, flags, resolve=sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS)
+        os.close(root)
+    except KernelError:
+        os.close(root)
         return []
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -214,7 +218,7 @@ def _drop_bounding(keep: int) -> None:
 
 def _set_ids(uid: int, gid: int, groups: list[int]) -> None:
     try:
-        os.setgroups(groups)
+        os.setgroups(list(dict.fromkeys(groups)))
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError as error:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from havre.runtime.plan import Process, Program
+SCRIPT_DEPTH = 6  # the kernel follows at most five interpreters, fs/exec.c
 CLONE_ON_GO = (
     sys.CLONE_NEWCGROUP
 )  # a cgroup namespace is rooted where its maker is, so it waits for the attach
@@ -176,8 +177,9 @@ def start_process(
         except KernelError:
             pass  # a kernel without keyrings has nothing to hide there
     _reset_signals()
-    environment = _environment(process["env"], home)
+    environment = read_environment(process["env"], home)
     _change_directory(process["cwd"])
+    refuse_magic(process["args"][0], environment)
     sys.close_on_exec_from(3 + process["preserve_fds"])  # a container's own filter may not know close_range
     identity.become(process, uid, gid, groups)
     if gate:
@@ -227,7 +229,7 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _environment(entries: list[str], home: str) -> dict[bytes, bytes]:
+def read_environment(entries: list[str], home: str) -> dict[bytes, bytes]:
     found = {}
     for entry in entries:
         name, _, value = entry.partition("=")
@@ -268,6 +270,36 @@ def _places(command: bytes, environment: dict[bytes, bytes]) -> list[bytes]:
         return [command]
     folders = environment.get(b"PATH", b"").split(b":")
     return [folder + b"/" + command for folder in folders if folder.startswith(b"/")]
+
+
+def refuse_magic(name: str, environment: dict[bytes, bytes]) -> None:
+    """Never execute through a magic link: /proc/self/exe is the host's python here, also behind symlinks or a `#!` (CVE-2019-5736).
+
+    Before the filter is loaded, which may not know openat2. A race is left, and harmless: see selfexec.
+    """
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for place in _places(os.fsencode(name), environment):
+        for _ in range(SCRIPT_DEPTH):
+            place = _interpreter(root, os.path.join(os.fsencode(os.getcwd()), place), name)
+            if not place:
+                break
+    os.close(root)
+
+
+def _interpreter(root: int, place: bytes, name: str) -> bytes:
+    """Return what a script's `#!` names, b"" for anything else. Raises KernelError when a magic link is on the way."""
+    try:
+        fd = sys.openat2(root, place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, resolve=rootfs.IN_ROOT)
+    except KernelError as error:
+        if error.errno == 40:  # ELOOP
+            raise KernelError("execve", name, 13) from None
+        return b""  # execve says it better
+    try:
+        head = os.read(fd, 256) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
+    words = head[2:].split(b"\n")[0].split() if head.startswith(b"#!") else []
+    return words[0] if words else b""
 
 
 def find_command(name: str, environment: dict[bytes, bytes]) -> None:
