@@ -25,7 +25,15 @@ from havre.logs.jsonfile import open_log
 from havre.runtime import zygote
 zygote.serve(socket.socket(fileno=int(sys.argv[1])), open_log)
 """
-CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_MKNOD"]
+CAPABILITIES = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_MKNOD",
+]
 
 
 @pytest.fixture(scope="session")
@@ -59,13 +67,14 @@ class Harness:
         self.folder = folder
         self.group = f"havre-test-{os.getpid()}-{next(self.numbers)}"
         self.zygote = None
+        self.before_zygote = []  # words in front of its command
         self._sock = None
 
     def start_zygote(self) -> "link.Runtime":
         """Start a lean zygote as the daemon would; to be called inside a running loop."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = [sys.executable, "-IS", "-c", ZYGOTE, str(theirs.fileno()), SRC]
-        self.zygote = subprocess.Popen(code, pass_fds=[theirs.fileno()])
+        self.zygote = subprocess.Popen([*self.before_zygote, *code], pass_fds=[theirs.fileno()])
         theirs.close()
         return link.Runtime(ours)
 
@@ -93,9 +102,24 @@ class Harness:
             "root": {"path": "", "readonly": False},
             "hostname": name,
             "mounts": [
-                {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
-                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
-                {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+                {
+                    "destination": "/proc",
+                    "type": "proc",
+                    "source": "proc",
+                    "options": ["nosuid", "noexec", "nodev"],
+                },
+                {
+                    "destination": "/dev",
+                    "type": "tmpfs",
+                    "source": "tmpfs",
+                    "options": ["nosuid", "mode=755", "size=65536k"],
+                },
+                {
+                    "destination": "/dev/pts",
+                    "type": "devpts",
+                    "source": "devpts",
+                    "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+                },
             ],
             "linux": {
                 "namespaces": [{"type": kind} for kind in kinds],
@@ -115,7 +139,13 @@ class Harness:
             "open_stdin": False,
             "stdin_once": False,
             "tty_size": (0, 0),
-            "log": {"driver": "json-file", "path": str(here / "log"), "max_size_bytes": 0, "max_files": 1, "extra": {}},
+            "log": {
+                "driver": "json-file",
+                "path": str(here / "log"),
+                "max_size_bytes": 0,
+                "max_files": 1,
+                "extra": {},
+            },
             "run_dir": str(here / "run"),
             "runtime": "",
             "runtime_args": [],
@@ -131,7 +161,14 @@ class Harness:
             "terminal": changes.pop("tty", False),
             "capabilities": {kind: CAPABILITIES for kind in ("bounding", "effective", "permitted")},
         }
-        plan = {"exec_id": exec_id, "process": process, "user": "", "privileged": False, "open_stdin": False, "tty_size": (0, 0)}
+        plan = {
+            "exec_id": exec_id,
+            "process": process,
+            "user": "",
+            "privileged": False,
+            "open_stdin": False,
+            "tty_size": (0, 0),
+        }
         return {**plan, **changes}
 
     def run(self, main):

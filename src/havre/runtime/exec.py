@@ -12,10 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from havre.runtime.cgroup.plan import CgroupPlan
     from havre.runtime.control import Control
     from havre.runtime.loop import Loop
-    from havre.runtime.plan import Process
 
     Failure = tuple[str, str, int]
 
@@ -40,17 +38,18 @@ class Exec:
         self.streams = Streams(loop, tty=tty, keep_stdin=False, log=None)
         self.asked_by: tuple[Control, int]
         self._loop = loop
+        self._tty = tty
         self._started = started
         self._ended = ended
         self._joining: spawn.Joining | None = None
         self._stdio: Stdio | None = None
         self._pidfd = -1
 
-    def begin(self, target: int, process: "Process", cgroup: "CgroupPlan", stdin: bool) -> None:
-        """Fork it towards the container whose init the pidfd `target` is. Raises OSError, KernelError."""
-        self._stdio = Stdio(tty=process["terminal"], stdin=stdin)
+    def begin(self, stdin: bool, begin: "Callable[[tuple[int, int, int]], spawn.Joining]") -> None:
+        """Fork it towards the container: `begin` gets its (0, 1, 2). Raises OSError."""
+        self._stdio = Stdio(tty=self._tty, stdin=stdin)
         try:
-            self._joining = spawn.begin_exec(target, process, cgroup, self._stdio.theirs)
+            self._joining = begin(self._stdio.theirs)
         except BaseException:
             self._stdio.close()
             raise

@@ -18,7 +18,7 @@ from havre.tasks import in_disk_thread
 from havre.tasks import spawn as spawn_task
 
 LOST = 255  # exit code when the monitor itself was killed
-_KEPT = ("log", "open_stdin", "stdin_once", "run_dir")  # of the RunPlan, for the monitor
+_KEPT = ("log", "open_stdin", "stdin_once", "run_dir", "runtime")  # of the RunPlan, for the monitor
 _ENDED = "the container has ended"
 
 
@@ -45,7 +45,8 @@ class Runtime:
     async def start(self, plan: RunPlan, attached: Sequence[Attached] = ()) -> "Monitor":
         """Start a container. Raises CommandNotFound, CommandNotExecutable, InvalidParameter or KernelError; nothing is left then."""
         program = planning.compile_plan(plan, host_layout())
-        kept = {key: plan[key] for key in _KEPT}  # type: ignore[literal-required]
+        # Another runtime needs all of it; ours has everything in the program.
+        kept = plan if plan["runtime"] else {key: plan[key] for key in _KEPT}  # type: ignore[literal-required]
         first = attached[
             : wire.MAX_FDS - 2
         ]  # beside the control socket and a message that is too large for a packet
@@ -286,7 +287,8 @@ class Monitor:
         if any(plan["tty_size"]):
             process["size"] = plan["tty_size"]
         self._execs[exec_id] = asyncio.get_running_loop().create_future()
-        rest = (exec_id, dict(process), plan["open_stdin"], flags)
+        wanted = {key: value for key, value in plan["process"].items() if key != "seccomp"}
+        rest = (exec_id, dict(process), plan["open_stdin"], flags, wanted, plan["user"])
         try:
             pid: int = await self._request("exec", rest, [attached.sock.fileno()] if attached else [])
         except HavreError:

@@ -12,7 +12,7 @@ import time
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import rundir, wire
+from havre.runtime import rundir, spawn, wire
 from havre.runtime.cgroup import files as cgroups
 from havre.runtime.control import Control
 from havre.runtime.exec import Exec
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from havre.runtime.plan import Program
+    from havre.runtime.plan import Process, Program
     from havre.runtime.streams import LogWriter
-    from havre.spec.runplan import LogPlan
+    from havre.spec.runplan import LogPlan, RunPlan
 
     OpenLog = Callable[[LogPlan], LogWriter | None]
     Attached = tuple[socket.socket, bool, bool, bool]
@@ -71,7 +71,7 @@ def _say_failed(control: socket.socket, failure: tuple[str, str, int]) -> None:
 class Monitor:
     """One container: its loop and its state."""
 
-    def __init__(self, program: "Program", plan: "dict[str, Any]") -> None:
+    def __init__(self, program: "Program", plan: "RunPlan") -> None:
         self._program = program
         self._plan = plan
         self._loop = Loop()
@@ -91,6 +91,8 @@ class Monitor:
         """Start the container, then serve until it has ended and everybody knows."""
         for client in clients:
             self._streams.attach(*client)
+        if self._plan["runtime"]:
+            sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 1, "subreaper")
         # Listening comes first: a daemon that was restarted during this start finds it, and waits for its outcome.
         listener = wire.listen(self._plan["run_dir"])
         try:
@@ -112,6 +114,8 @@ class Monitor:
 
     def _turn(self) -> None:
         """One round of the loop. Whoever waits for time to pass is looked at every TICK_S."""
+        if self._plan["runtime"]:
+            self._reap_orphans()
         ending = [one for one in self._execs.values() if one.code is not None]
         self._loop.turn(TICK_S if ending or self._streams.held else -1)
         self._streams.cut_stuck()
@@ -125,7 +129,7 @@ class Monitor:
         """Bring init to its execve; return warnings. Raises what went wrong."""
         program, plan = self._program, self._plan
         with Stdio(tty=program["process"]["terminal"], stdin=plan["open_stdin"]) as stdio:
-            self._pid, warnings, master = bring_up(program, plan["run_dir"], stdio.theirs)
+            self._pid, warnings, master = bring_up(program, plan, stdio.theirs)
             self._pidfd = sys.pidfd_open(self._pid)
             stdio.open(self._streams, master)
         self._loop.watch(self._pidfd, IN, lambda events: self._init_ended())
@@ -135,7 +139,7 @@ class Monitor:
         """A failed start leaves nothing behind."""
         if self._pidfd >= 0:
             self._kill_init()
-        cgroups.remove(self._program["cgroup"])
+        self._remove()
         self._streams.close_clients()
         if self._log is not None:
             self._log.close()
@@ -147,6 +151,18 @@ class Monitor:
             os.waitpid(self._pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
+
+    def _reap_orphans(self) -> None:
+        """As subreaper (of another runtime's children): reap who is nobody's. An exec that is on its way is not known yet."""
+        known = {self._pid, *(one.pid for one in self._execs.values())}
+        while 0 not in known:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in known:
+                return
+            os.waitpid(found.si_pid, 0)
 
     # daemons
 
@@ -204,7 +220,7 @@ class Monitor:
     # execs
 
     def _exec(self, control: Control, number: int, rest: "list[Any]", fds: list[int]) -> None:
-        exec_id, process, open_stdin, flags = rest
+        exec_id, process, open_stdin, flags, *wanted = rest
         one = Exec(
             self._loop, exec_id, tty=process["terminal"], started=self._exec_started, ended=self._exec_ended
         )
@@ -212,11 +228,24 @@ class Monitor:
         if fds:
             one.streams.attach(socket.socket(fileno=fds.pop()), *flags)
         try:
-            one.begin(self._pidfd, process, self._program["cgroup"], open_stdin)
+            one.begin(open_stdin, lambda stdio: self._begin_exec(exec_id, process, wanted, stdio))
         except BaseException:
             one.streams.close_clients()
             raise
         self._execs[exec_id] = one
+
+    def _begin_exec(
+        self, exec_id: str, process: "Process", wanted: "list[Any]", stdio: tuple[int, int, int]
+    ) -> spawn.Joining:
+        if not self._plan["runtime"]:
+            return spawn.begin_exec(self._pidfd, process, self._program["cgroup"], stdio)
+
+        def execute(channel: socket.socket) -> None:
+            from havre.runtime import foreign
+
+            foreign.execute(self._plan, self._pid, exec_id, (wanted[0], wanted[1]), stdio, channel)
+
+        return spawn.begin(execute)
 
     def _exec_started(self, one: Exec, failure: "tuple[str, str, int] | None") -> None:
         control, number = one.asked_by
@@ -272,7 +301,7 @@ class Monitor:
             "oom_killed": cgroups.oom_kills(self._program["cgroup"]) > 0,
             "error": "",
         }
-        cgroups.remove(self._program["cgroup"])
+        self._remove()
         rundir.write_exit(self._plan["run_dir"], record)
         self._loop.forget(listener.fileno())
         listener.close()
@@ -282,6 +311,20 @@ class Monitor:
             for streams in self._all_streams():
                 streams.cut_stuck(LINGER_S, alone=True)
             self._controls = [control for control in self._controls if control.patient(LINGER_S)]
+
+    def _remove(self) -> None:
+        """Remove the cgroup, and what another runtime keeps of the container."""
+        if self._plan["runtime"]:
+            helper = os.fork()
+            if helper == 0:
+                try:
+                    from havre.runtime import foreign
+
+                    foreign.delete(self._plan)
+                finally:
+                    os._exit(0)
+            os.waitpid(helper, 0)
+        cgroups.remove(self._program["cgroup"])
 
     def _turn_end(self) -> None:
         self._loop.turn(TICK_S)
@@ -298,7 +341,7 @@ class Monitor:
     def _fail(self, error: BaseException) -> None:
         """A fault in this program: end the container, and leave a record that says why."""
         self._kill_init()
-        cgroups.remove(self._program["cgroup"])
+        self._remove()
         record = {
             "code": 255,
             "at_nanos": time.time_ns(),

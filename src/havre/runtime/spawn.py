@@ -177,11 +177,16 @@ class Joining:
 
 def begin_exec(target: int, process: "Process", cgroup: "CgroupPlan", stdio: tuple[int, int, int]) -> Joining:
     """Fork one more process towards the container whose init `target` (pidfd) is; the caller becomes its parent."""
+    return begin(lambda channel: _join(target, process, cgroup, stdio, channel))
+
+
+def begin(work: "Callable[[socket.socket], None]") -> Joining:
+    """Fork a helper that does `work(channel)`, which never returns and tells how it goes."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     helper = os.fork()
     if helper == 0:
         ours.close()
-        _join(target, process, cgroup, stdio, theirs)
+        work(theirs)
     theirs.close()
     return Joining(ours, helper)
 
@@ -259,7 +264,7 @@ def as_error(failure: tuple[str, str, int]) -> HavreError:
             return CommandNotFound(target, context="failed to create task for container")
         reason = "permission denied" if number == 13 else os.strerror(number).lower()
         return CommandNotExecutable(target, reason, context="failed to create task for container")
-    if call in ("user", "hook"):
+    if call in ("user", "hook", "havre"):
         return InvalidParameter(target) if call == "user" else HavreError(target)
     if number == 0:
         return HavreError(f"{call}: {target}")

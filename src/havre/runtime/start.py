@@ -7,7 +7,7 @@ that stays is 0.5 MB smaller (1.2 MB). Init is born as the helper's sibling (CLO
 import os
 import socket
 
-from havre.errors import HavreError, KernelError
+from havre.errors import HavreError, InvalidParameter, KernelError
 from havre.linux import netlink
 from havre.linux import syscalls as sys
 from havre.runtime import hooks, identity, rundir, spawn, wire
@@ -16,15 +16,18 @@ from havre.runtime.cgroup import files as cgroups
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from havre.runtime.plan import Program
+    from havre.spec.runplan import RunPlan
 
 
-def bring_up(program: "Program", run_dir: str, stdio: tuple[int, int, int]) -> "tuple[int, list[str], int]":
+def bring_up(
+    program: "Program", plan: "RunPlan", stdio: tuple[int, int, int]
+) -> "tuple[int, list[str], int]":
     """Return (pid of init at its execve, warnings, pty master or -1). Raises KernelError; only the cgroup may be left then."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     helper = os.fork()
     if helper == 0:
         ours.close()
-        _work(program, run_dir, stdio, theirs)
+        _work(program, plan, stdio, theirs)
     theirs.close()
     try:
         message, fds = wire.receive(ours)
@@ -38,15 +41,12 @@ def bring_up(program: "Program", run_dir: str, stdio: tuple[int, int, int]) -> "
     raise KernelError(*message[1:]) if message else HavreError("the start helper was killed")
 
 
-def _work(program: "Program", run_dir: str, stdio: tuple[int, int, int], channel: socket.socket) -> None:
+def _work(program: "Program", plan: "RunPlan", stdio: tuple[int, int, int], channel: socket.socket) -> None:
     pid = 0
     try:
-        cgroups.create(program["cgroup"])
-        started = spawn.spawn_init(program, stdio, lambda pid: _prepare(program, pid), sibling=True)
-        if started.failure:
-            raise KernelError(*started.failure)
+        started = _create(program, plan, stdio)
         pid = started.pid
-        rundir.write_state(run_dir, pid, program["cgroup"])
+        rundir.write_state(plan["run_dir"], pid, program["cgroup"])
         warnings = [*program["cgroup"]["warnings"], *started.warnings]
         wire.send(channel, ("started", pid, warnings), [started.master] if started.master >= 0 else [])
     except BaseException as error:  # noqa: BLE001 - top frame of a process: everything must reach the monitor
@@ -54,6 +54,18 @@ def _work(program: "Program", run_dir: str, stdio: tuple[int, int, int], channel
             os.kill(pid, 9)
         wire.send(channel, ("failed", *as_failure(error)))
     os._exit(0)
+
+
+def _create(program: "Program", plan: "RunPlan", stdio: tuple[int, int, int]) -> "spawn.Started":
+    if plan["runtime"]:
+        from havre.runtime import foreign
+
+        return foreign.create(program, plan, stdio)
+    cgroups.create(program["cgroup"])
+    started = spawn.spawn_init(program, stdio, lambda pid: _prepare(program, pid), sibling=True)
+    if started.failure:
+        raise KernelError(*started.failure)
+    return started
 
 
 def _prepare(program: "Program", pid: int) -> list[str]:
@@ -89,4 +101,8 @@ def as_failure(error: BaseException) -> tuple[str, str, int]:
         return "monitor", str(error.filename or ""), error.errno or 0
     if isinstance(error, hooks.HookFailed):
         return "hook", str(error), 0
-    return "monitor", str(error) if isinstance(error, HavreError) else repr(error), 0
+    if isinstance(error, (InvalidParameter, identity.UnknownUser)):
+        return "user", str(error), 0  # what the caller got wrong
+    if isinstance(error, HavreError):
+        return "havre", str(error), 0
+    return "monitor", repr(error), 0

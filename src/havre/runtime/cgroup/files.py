@@ -60,13 +60,21 @@ def thaw(state_file: str) -> None:
 
 
 def kill(plan: "CgroupPlan") -> None:
-    """SIGKILL everything inside: for containers that share the host's pid namespace."""
+    """SIGKILL everything inside until nothing is: for containers that share a pid namespace. Does nothing without the group."""
     for path in plan["directories"][:1]:
-        for word in _read(path + "/cgroup.procs").split():
+        for _ in range(REMOVE_TRIES):  # what is forked meanwhile needs another round
             try:
-                os.kill(int(word), 9)
-            except ProcessLookupError:
-                pass
+                pids = _read(path + "/cgroup.procs").split()
+            except OSError:
+                return
+            if not pids:
+                return
+            for word in pids:
+                try:
+                    os.kill(int(word), 9)
+                except ProcessLookupError:
+                    pass
+            time.sleep(REMOVE_PAUSE_S)
 
 
 def oom_kills(plan: "CgroupPlan") -> int:
