@@ -1,0 +1,151 @@
+"""start, stop, kill, restart, pause, unpause, rm, wait, rename, port."""
+
+import sys
+
+from havre.cli import options
+from havre.client.http import query, quote
+from havre.errors import HavreError, NotFound
+
+START_USAGE = STOP_USAGE = RESTART_USAGE = KILL_USAGE = RM_USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
+START_FLAGS = {"attach": "a:bool", "interactive": "i:bool", "detach-keys": ":str", "sig-proxy": ":str"}
+STOP_FLAGS = RESTART_FLAGS = {"time": "t:int", "timeout": ":int", "signal": "s:str"}
+KILL_FLAGS = {"signal": "s:str"}
+RM_FLAGS = {"force": "f:bool", "volumes": "v:bool", "link": "l:bool"}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from havre.cli.context import Context
+
+
+def each(names: list[str], work: "Callable[[str], object]") -> int:
+    """Do one thing to every name, printing it; go on after an error and return 1 then."""
+    code = 0
+    for name in names:
+        try:
+            shown = work(name)
+        except HavreError as error:
+            sys.stderr.write(f"Error response from daemon: {error}\n")
+            code = 1
+        else:
+            print(name if shown is None else shown)
+    return code
+
+
+def _post(
+    context: "Context", verb: str, values: "dict[str, object] | None" = None
+) -> "Callable[[str], None]":
+    def work(name: str) -> None:
+        context.client.request("POST", f"/containers/{quote(name)}/{verb}" + query(values or {})).read()
+
+    return work
+
+
+def start(context: "Context", words: list[str]) -> int:
+    given, args = options.parse(words, START_FLAGS)
+    options.need(args, 1, "start")
+    if given["attach"] or given["interactive"]:
+        options.need(args, 1, "start -a", 1)
+        return _start_attached(context, args[0], given["interactive"])
+    return each(args, _post(context, "start"))
+
+
+def _start_attached(context: "Context", name: str, interactive: bool) -> int:
+    from havre.cli import run, terminal
+
+    client = context.client
+    found = client.get(f"/containers/{quote(name)}/json")
+    tty = found["Config"]["Tty"]
+    stdin = interactive and found["Config"]["OpenStdin"]
+    flags = {"stream": True, "stdin": stdin, "stdout": True, "stderr": True}
+    stream = client.hijack(f"/containers/{quote(name)}/attach" + query(flags))
+    waiting = client.request("POST", f"/containers/{quote(name)}/wait?condition=next-exit")
+    client.request("POST", f"/containers/{quote(name)}/start").read()
+    keys = terminal.parse_keys(run.context_keys(context))
+    return run._follow(client, name, stream, waiting, tty=tty, stdin=stdin, keys=keys)
+
+
+def _stop_values(given: "dict[str, object]") -> "dict[str, object]":
+    seconds = given["time"] if given["time"] is not None else given["timeout"]
+    return {"t": seconds, "signal": given["signal"]}
+
+
+def stop(context: "Context", words: list[str]) -> int:
+    given, args = options.parse(words, STOP_FLAGS)
+    options.need(args, 1, "stop")
+    return each(args, _post(context, "stop", _stop_values(given)))
+
+
+def restart(context: "Context", words: list[str]) -> int:
+    given, args = options.parse(words, RESTART_FLAGS)
+    options.need(args, 1, "restart")
+    return each(args, _post(context, "restart", _stop_values(given)))
+
+
+def kill(context: "Context", words: list[str]) -> int:
+    given, args = options.parse(words, KILL_FLAGS)
+    options.need(args, 1, "kill")
+    return each(args, _post(context, "kill", {"signal": given["signal"]}))
+
+
+def pause(context: "Context", words: list[str]) -> int:
+    _, args = options.parse(words, {})
+    options.need(args, 1, "pause")
+    return each(args, _post(context, "pause"))
+
+
+def unpause(context: "Context", words: list[str]) -> int:
+    _, args = options.parse(words, {})
+    options.need(args, 1, "unpause")
+    return each(args, _post(context, "unpause"))
+
+
+def rm(context: "Context", words: list[str]) -> int:
+    given, args = options.parse(words, RM_FLAGS)
+    options.need(args, 1, "rm")
+
+    def work(name: str) -> object:
+        values = {"force": given["force"], "v": given["volumes"], "link": given["link"]}
+        try:
+            context.client.request("DELETE", f"/containers/{quote(name)}" + query(values)).read()
+        except NotFound:
+            if not given["force"]:
+                raise
+        return None
+
+    return each(args, work)
+
+
+def wait(context: "Context", words: list[str]) -> int:
+    _, args = options.parse(words, {})
+    options.need(args, 1, "wait")
+    return each(
+        args,
+        lambda name: context.client.request("POST", f"/containers/{quote(name)}/wait").json()["StatusCode"],
+    )
+
+
+def rename(context: "Context", words: list[str]) -> int:
+    _, args = options.parse(words, {})
+    options.need(args, 2, "rename", 2)
+    context.client.request("POST", f"/containers/{quote(args[0])}/rename" + query({"name": args[1]})).read()
+    return 0
+
+
+def port(context: "Context", words: list[str]) -> int:
+    """Print published ports; with a second word only that port."""
+    _, args = options.parse(words, {})
+    options.need(args, 1, "port", 2)
+    ports = context.client.get(f"/containers/{quote(args[0])}/json")["NetworkSettings"]["Ports"] or {}
+    wanted = args[1] if len(args) > 1 else ""
+    wanted = f"{wanted}/tcp" if wanted and "/" not in wanted else wanted
+    if wanted and not ports.get(wanted):
+        raise NotFound(f"no public port '{wanted}' published for {args[0]}")
+    for key, bindings in ports.items():
+        for one in bindings or []:
+            address = f"[{one['HostIp']}]" if ":" in one["HostIp"] else one["HostIp"]
+            if not wanted:
+                print(f"{key} -> {address}:{one['HostPort']}")
+            elif key == wanted:
+                print(f"{address}:{one['HostPort']}")
+    return 0

@@ -1,0 +1,21 @@
+"""--filter key=value words as the API's filters parameter. Lean."""
+
+from havre.client import minijson
+from havre.errors import InvalidParameter
+
+
+def encode(words: list[str]) -> str:
+    """Return JSON {"key": {"value": true}} (every API version reads this form), "" for none."""
+    found: dict[str, dict[str, bool]] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InvalidParameter(
+                f'invalid argument {word!r} for "-f, --filter" flag: bad format of filter (expected name=value)'
+            )
+        if name.endswith("!"):
+            name = name.strip() if name == "label!" else name
+        found.setdefault(name.strip().lower() if name.strip() != "label!" else "label!", {})[
+            value.strip()
+        ] = True
+    return minijson.dumps(found) if found else ""

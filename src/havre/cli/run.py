@@ -1,0 +1,163 @@
+"""havre run, havre create."""
+
+import os
+import sys
+
+from havre.cli import options, terminal
+from havre.cli.runflags import RUN_FLAGS, RUN_USAGE, request
+from havre.client.http import ApiError, query, quote
+from havre.errors import HavreError, InvalidParameter, NotFound
+
+CREATE_FLAGS, CREATE_USAGE = RUN_FLAGS, RUN_USAGE
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from havre.cli.context import Context
+    from havre.client.http import Client, Response
+
+__all__ = ["RUN_FLAGS", "RUN_USAGE", "create", "run"]
+
+
+def create(context: "Context", words: list[str]) -> int:
+    """Make a container and print its id."""
+    given, args = options.parse(words, RUN_FLAGS, stop_early=True)
+    options.need(args, 1, "create")
+    body = request(given, args, attach_all=True)
+    print(_create(context, given, body))
+    return 0
+
+
+def _create(context: "Context", given: "dict[str, Any]", body: "dict[str, Any]") -> str:
+    """Create, pulling the image when it is missing; writes the cidfile."""
+    cidfile = given["cidfile"]
+    if cidfile and os.path.exists(cidfile):
+        raise InvalidParameter(
+            f"container ID file found, make sure the other container isn't running or delete {cidfile}"
+        )
+    policy = given["pull"] or "missing"
+    if policy not in ("always", "missing", "never"):
+        raise InvalidParameter(
+            f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"'
+        )
+    client = context.client
+    path = "/containers/create" + query({"name": given["name"], "platform": given["platform"]})
+    if policy == "always":
+        _pull(context, body["Image"], given)
+    try:
+        answer = client.request("POST", path, body).json()
+    except NotFound as error:
+        if policy == "never" or not error.message.startswith("No such image"):
+            raise
+        sys.stderr.write(f"Unable to find image '{body['Image']}' locally\n")
+        _pull(context, body["Image"], given)
+        answer = client.request("POST", path, body).json()
+    for warning in answer.get("Warnings") or []:
+        sys.stderr.write(f"WARNING: {warning}\n")
+    if cidfile:
+        with open(cidfile, "w", encoding="ascii") as file:
+            file.write(answer["Id"])
+    return str(answer["Id"])
+
+
+def _pull(context: "Context", image: str, given: "dict[str, Any]") -> None:
+    from havre.cli.transfer import pull_image
+
+    pull_image(context, image, platform=given["platform"] or "", quiet=given["quiet"], out=sys.stderr)
+
+
+def run(context: "Context", words: list[str]) -> int:
+    """Create, attach, start, wait: in the order stock clients use."""
+    given, args = options.parse(words, RUN_FLAGS, stop_early=True)
+    options.need(args, 1, "run")
+    tty, detach = given["tty"], given["detach"]
+    if detach and given["attach"]:
+        raise InvalidParameter("Conflicting options: -a and -d")
+    if tty and given["interactive"] and not detach and not os.isatty(0):
+        raise InvalidParameter("the input device is not a TTY", hint="leave -t out")
+    keys = terminal.parse_keys(given["detach_keys"] or context_keys(context))
+    body = request(given, args, attach_all=not detach)
+    if tty and not detach:
+        body["HostConfig"]["ConsoleSize"] = list(terminal.window_size())
+    container = _create(context, given, body)
+    client = context.client
+    if detach:
+        client.request("POST", f"/containers/{container}/start").read()
+        print(container)
+        return 0
+    return _run_attached(client, container, given, keys)
+
+
+def context_keys(context: "Context") -> str:
+    """The detach keys of config.json."""
+    return str(context.config.get("detachKeys") or terminal.DETACH_KEYS)
+
+
+def _run_attached(client: "Client", container: str, given: "dict[str, Any]", keys: bytes) -> int:
+    stdin = given["interactive"]
+    wanted = {one.lower() for one in given["attach"]} or {"stdout", "stderr", *(["stdin"] if stdin else [])}
+    flags = {"stream": True, **{name: name in wanted for name in ("stdin", "stdout", "stderr")}}
+    stream = client.hijack(f"/containers/{container}/attach" + query(flags))
+    condition = "removed" if given["rm"] else "next-exit"
+    waiting = client.request("POST", f"/containers/{container}/wait?condition={condition}")
+    proxied = (given["sig_proxy"] or "true").lower() not in ("false", "0")
+    if proxied and not given["tty"]:
+        terminal.proxy_signals(lambda name: _kill(client, container, name))
+    try:
+        client.request("POST", f"/containers/{container}/start").read()
+    except HavreError as error:
+        sys.stderr.write(f"havre: Error response from daemon: {error}\n")
+        return start_code(error)
+    return _follow(
+        client, container, stream, waiting, tty=given["tty"], stdin="stdin" in wanted and stdin, keys=keys
+    )
+
+
+def _follow(
+    client: "Client",
+    container: str,
+    stream: "Response",
+    waiting: "Response",
+    *,
+    tty: bool,
+    stdin: bool,
+    keys: bytes,
+) -> int:
+    with terminal.Raw(tty and stdin):
+        if tty:
+            terminal.on_resize(lambda rows, columns: _resize(client, container, rows, columns))
+        try:
+            terminal.pump(stream, tty=tty, stdin=stdin, keys=keys)
+        except terminal.Detached:
+            return 0
+    result = waiting.json() or {}
+    if message := (result.get("Error") or {}).get("Message"):
+        raise HavreError(message)
+    return int(result.get("StatusCode", 125))
+
+
+def _resize(client: "Client", container: str, rows: int, columns: int) -> None:
+    try:
+        client.request(
+            "POST", f"/containers/{quote(container)}/resize" + query({"h": rows, "w": columns})
+        ).read()
+    except HavreError:
+        pass  # it has just ended
+
+
+def _kill(client: "Client", container: str, name: str) -> None:
+    try:
+        client.request("POST", f"/containers/{quote(container)}/kill" + query({"signal": name})).read()
+    except HavreError:
+        pass  # it has just ended
+
+
+def start_code(error: HavreError) -> int:
+    """125, 126 or 127 by the daemon's words: the same rule as the stock CLI's, because a status alone does not tell."""
+    if isinstance(error, ApiError):
+        text = error.message
+        if "executable file not found" in text or "no such file or directory" in text:
+            return 127
+        if "permission denied" in text or "is a directory" in text or "exec format error" in text:
+            return 126
+    return 125

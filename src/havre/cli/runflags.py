@@ -1,0 +1,427 @@
+"""run's flags and what they become in the create request. Pure but for --env-file and --label-file. Lean."""
+
+import os
+
+from havre.errors import InvalidParameter
+
+RUN_USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
+RUN_FLAGS = {
+    name: f"{short}:{kind}"
+    for kind, names in {
+        "bool": "detach=d init interactive=i no-healthcheck oom-kill-disable privileged publish-all=P quiet=q read-only rm tty=t "
+        "use-api-socket",
+        "int": "blkio-weight cpu-period cpu-quota cpu-shares=c memory-swappiness oom-score-adj pids-limit stop-timeout cpu-rt-period "
+        "cpu-rt-runtime health-retries",
+        "str": "cgroup-parent cgroupns cidfile cpus cpuset-cpus cpuset-mems detach-keys domainname entrypoint gpus health-cmd "
+        "health-interval health-start-interval health-start-period health-timeout hostname=h ip ip6 ipc isolation kernel-memory "
+        "log-driver mac-address memory=m memory-reservation memory-swap name pid platform pull restart runtime shm-size sig-proxy "
+        "stop-signal user=u userns uts volume-driver workdir=w",
+        "list": "add-host annotation attach=a blkio-weight-device cap-add cap-drop device device-cgroup-rule device-read-bps "
+        "device-read-iops device-write-bps device-write-iops dns dns-option dns-search env=e env-file expose group-add label=l "
+        "label-file link link-local-ip log-opt mount network network-alias publish=p security-opt storage-opt sysctl tmpfs ulimit "
+        "volume=v volumes-from",
+    }.items()
+    for name, _, short in (word.partition("=") for word in names.split())
+}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SECONDS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def request(given: "dict[str, Any]", args: list[str], *, attach_all: bool) -> "dict[str, Any]":
+    """Return the body of POST /containers/create. Raises InvalidParameter naming the flag."""
+    exposed: dict[str, Any] = {_port_key(port): {} for port in _expand_ports(given["expose"])}
+    bindings = _port_bindings(given["publish"])
+    body: dict[str, Any] = {
+        "Image": args[0],
+        "Cmd": args[1:] or None,
+        "Hostname": given["hostname"] or "",
+        "Domainname": given["domainname"] or "",
+        "User": given["user"] or "",
+        "AttachStdin": attach_all and given["interactive"],
+        "AttachStdout": attach_all,
+        "AttachStderr": attach_all,
+        "Tty": given["tty"],
+        "OpenStdin": given["interactive"],
+        "StdinOnce": given["interactive"] and attach_all,
+        "Env": _env(given),
+        "WorkingDir": given["workdir"] or "",
+        "Entrypoint": None if given["entrypoint"] is None else [given["entrypoint"]],
+        "Labels": _labels(given),
+        "ExposedPorts": {**exposed, **{key: {} for key in bindings}},
+        "StopSignal": given["stop_signal"] or "",
+        "StopTimeout": given["stop_timeout"],
+        "Healthcheck": _health(given),
+        "HostConfig": _host_config(given, bindings),
+        "NetworkingConfig": {"EndpointsConfig": _endpoints(given)},
+    }
+    return body
+
+
+def _host_config(given: "dict[str, Any]", bindings: "dict[str, Any]") -> "dict[str, Any]":
+    networks = given["network"]
+    mode = _network_name(networks[0]) if networks else "default"
+    return {
+        "Binds": given["volume"] or None,
+        "Mounts": [_mount(text) for text in given["mount"]] or None,
+        "Tmpfs": dict(_split(text, ":") for text in given["tmpfs"]) or None,
+        "VolumesFrom": given["volumes_from"] or None,
+        "VolumeDriver": given["volume_driver"] or "",
+        "NetworkMode": mode,
+        "PortBindings": bindings,
+        "PublishAllPorts": given["publish_all"],
+        "RestartPolicy": _restart(given["restart"]),
+        "AutoRemove": given["rm"],
+        "LogConfig": {"Type": given["log_driver"] or "", "Config": _pairs(given["log_opt"], "log-opt")},
+        "CapAdd": given["cap_add"] or None,
+        "CapDrop": given["cap_drop"] or None,
+        "Dns": given["dns"] or None,
+        "DnsOptions": given["dns_option"] or None,
+        "DnsSearch": given["dns_search"] or None,
+        "ExtraHosts": [text.replace("=", ":", 1) if ":" not in text else text for text in given["add_host"]]
+        or None,
+        "GroupAdd": given["group_add"] or None,
+        "Links": given["link"] or None,
+        "Privileged": given["privileged"],
+        "ReadonlyRootfs": given["read_only"],
+        "SecurityOpt": [_security(text) for text in given["security_opt"]] or None,
+        "StorageOpt": _pairs(given["storage_opt"], "storage-opt") or None,
+        "Sysctls": _pairs(given["sysctl"], "sysctl") or None,
+        "Annotations": _pairs(given["annotation"], "annotation") or None,
+        "Runtime": given["runtime"] or "",
+        "Isolation": given["isolation"] or "",
+        "IpcMode": given["ipc"] or "",
+        "PidMode": given["pid"] or "",
+        "UTSMode": given["uts"] or "",
+        "UsernsMode": given["userns"] or "",
+        "CgroupnsMode": given["cgroupns"] or "",
+        "ShmSize": _bytes(given["shm_size"], "shm-size"),
+        "OomScoreAdj": given["oom_score_adj"] or 0,
+        **_resources(given),
+    }
+
+
+def _resources(given: "dict[str, Any]") -> "dict[str, Any]":
+    swap = given["memory_swap"]
+    return {
+        "Memory": _bytes(given["memory"], "memory"),
+        "MemoryReservation": _bytes(given["memory_reservation"], "memory-reservation"),
+        "MemorySwap": -1 if swap == "-1" else _bytes(swap, "memory-swap"),
+        "MemorySwappiness": given["memory_swappiness"],
+        "KernelMemory": _bytes(given["kernel_memory"], "kernel-memory"),
+        "NanoCpus": _nano_cpus(given["cpus"]),
+        "CpuShares": given["cpu_shares"] or 0,
+        "CpuPeriod": given["cpu_period"] or 0,
+        "CpuQuota": given["cpu_quota"] or 0,
+        "CpuRealtimePeriod": given["cpu_rt_period"] or 0,
+        "CpuRealtimeRuntime": given["cpu_rt_runtime"] or 0,
+        "CpusetCpus": given["cpuset_cpus"] or "",
+        "CpusetMems": given["cpuset_mems"] or "",
+        "CgroupParent": given["cgroup_parent"] or "",
+        "BlkioWeight": given["blkio_weight"] or 0,
+        "BlkioWeightDevice": [_throttle(text, "Weight", int) for text in given["blkio_weight_device"]]
+        or None,
+        "BlkioDeviceReadBps": [_throttle(text, "Rate", _size) for text in given["device_read_bps"]] or None,
+        "BlkioDeviceWriteBps": [_throttle(text, "Rate", _size) for text in given["device_write_bps"]] or None,
+        "BlkioDeviceReadIOps": [_throttle(text, "Rate", int) for text in given["device_read_iops"]] or None,
+        "BlkioDeviceWriteIOps": [_throttle(text, "Rate", int) for text in given["device_write_iops"]] or None,
+        "PidsLimit": given["pids_limit"],
+        "Devices": [_device(text) for text in given["device"]] or None,
+        "DeviceCgroupRules": given["device_cgroup_rule"] or None,
+        "DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}] if given["gpus"] else None,
+        "OomKillDisable": given["oom_kill_disable"] or None,
+        "Init": given["init"] or None,
+        "Ulimits": [_ulimit(text) for text in given["ulimit"]] or None,
+    }
+
+
+def _bytes(text: "str | None", flag: str) -> int:
+    if not text:
+        return 0
+    try:
+        return _size(text)
+    except ValueError:
+        raise InvalidParameter(f'invalid argument "{text}" for "--{flag}": invalid size') from None
+
+
+def _size(text: str) -> int:
+    word = text.strip().lower()
+    digits = word.rstrip("bkmgti")
+    return int(float(digits) * _UNITS[word[len(digits) :].removesuffix("ib").removesuffix("b") or ""])
+
+
+def _nano_cpus(text: "str | None") -> int:
+    try:
+        return round(float(text or 0) * 1e9)
+    except ValueError:
+        raise InvalidParameter(f'invalid argument "{text}" for "--cpus": not a number') from None
+
+
+def nanos(text: "str | None", flag: str) -> int:
+    """Return nanoseconds of Go's "1m30s". Raises InvalidParameter."""
+    total, number, unit = 0.0, "", ""
+    for letter in (text or "") + "0":
+        if (letter.isdigit() or letter == ".") and not unit:
+            number += letter
+        elif letter.isdigit() or letter == ".":
+            if unit not in _SECONDS:
+                raise InvalidParameter(f'invalid argument "{text}" for "--{flag}": invalid duration')
+            total, number, unit = total + float(number) * _SECONDS[unit], letter, ""
+        else:
+            unit += letter
+    if text and number != "0":
+        raise InvalidParameter(f'invalid argument "{text}" for "--{flag}": missing unit in duration')
+    return int(total)
+
+
+def read_lines(path: str) -> list[str]:
+    """Return the lines of an --env-file: no comments, no empty ones."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line.rstrip("\n") for line in file]
+    except FileNotFoundError:
+        raise InvalidParameter(f"open {path}: no such file or directory") from None
+    except UnicodeDecodeError:
+        raise InvalidParameter(f"env file {path} contains invalid utf8 bytes") from None
+    return [line.lstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def environment(entries: list[str], files: list[str]) -> list[str]:
+    """Return NAME=value entries; a bare NAME takes the value it has here, or is left out."""
+    found = []
+    for entry in [line for path in files for line in read_lines(path)] + entries:
+        name, equals, _ = entry.partition("=")
+        if not name or (" " in name):
+            raise InvalidParameter(f"invalid environment variable: {entry!r}")
+        if equals:
+            found.append(entry)
+        elif name in os.environ:
+            found.append(f"{name}={os.environ[name]}")
+    return found
+
+
+def _env(given: "dict[str, Any]") -> "list[str] | None":
+    return environment(given["env"], given["env_file"]) or None
+
+
+def _labels(given: "dict[str, Any]") -> dict[str, str]:
+    lines = [line for path in given["label_file"] for line in read_lines(path)] + given["label"]
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _pairs(entries: list[str], flag: str) -> dict[str, str]:
+    found = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise InvalidParameter(f'invalid argument "{entry}" for "--{flag}": NAME=VALUE is needed')
+        found[name] = value
+    return found
+
+
+def _split(text: str, mark: str) -> "tuple[str, str]":
+    first, _, rest = text.partition(mark)
+    return first, rest
+
+
+def _restart(text: "str | None") -> "dict[str, Any]":
+    name, colon, count = (text or "no").partition(":")
+    if colon and not count.isdigit():
+        raise InvalidParameter("invalid restart policy format: maximum retry count must be an integer")
+    return {"Name": name, "MaximumRetryCount": int(count or 0)}
+
+
+def _security(text: str) -> str:
+    """seccomp=FILE is read here: the daemon may be elsewhere."""
+    key, _, value = text.partition("=") if "=" in text else text.partition(":")
+    if key == "seccomp" and value not in ("", "unconfined", "builtin"):
+        try:
+            with open(value, encoding="utf-8") as file:
+                return f"seccomp={file.read()}"
+        except OSError as error:
+            raise InvalidParameter(f"opening seccomp profile ({value}) failed: {error.strerror}") from None
+    return text
+
+
+def _health(given: "dict[str, Any]") -> "dict[str, Any] | None":
+    names = (
+        "health_cmd",
+        "health_interval",
+        "health_retries",
+        "health_start_interval",
+        "health_start_period",
+        "health_timeout",
+    )
+    if given["no_healthcheck"]:
+        if any(given[name] for name in names):
+            raise InvalidParameter("--no-healthcheck conflicts with --health-* options")
+        return {"Test": ["NONE"]}
+    if not any(given[name] for name in names):
+        return None
+    return {
+        "Test": ["CMD-SHELL", given["health_cmd"]] if given["health_cmd"] else None,
+        "Interval": nanos(given["health_interval"], "health-interval"),
+        "Timeout": nanos(given["health_timeout"], "health-timeout"),
+        "StartPeriod": nanos(given["health_start_period"], "health-start-period"),
+        "StartInterval": nanos(given["health_start_interval"], "health-start-interval"),
+        "Retries": given["health_retries"] or 0,
+    }
+
+
+def _ulimit(text: str) -> "dict[str, Any]":
+    name, equals, values = text.partition("=")
+    soft, _, hard = values.partition(":")
+    try:
+        if not equals:
+            raise ValueError
+        low = int(soft)
+        return {"Name": name, "Soft": low, "Hard": int(hard) if hard else low}
+    except ValueError:
+        raise InvalidParameter(
+            f'invalid argument "{text}" for "--ulimit": NAME=SOFT[:HARD] is needed'
+        ) from None
+
+
+def _device(text: str) -> dict[str, str]:
+    parts = text.split(":")
+    source, target, access = parts[0], parts[0], "rwm"
+    if len(parts) == 2:
+        if set(parts[1]) <= set("rwm") and parts[1]:
+            access = parts[1]
+        else:
+            target = parts[1]
+    elif len(parts) == 3:
+        target, access = parts[1], parts[2]
+    elif len(parts) > 3:
+        raise InvalidParameter(f"invalid device specification: {text}")
+    return {"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": access}
+
+
+def _throttle(text: str, word: str, read: "Any") -> "dict[str, Any]":
+    path, colon, value = text.rpartition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return {"Path": path, word: read(value)}
+    except (ValueError, KeyError):
+        raise InvalidParameter(f"bad format for device limit: {text}", hint="/dev/sda:1mb") from None
+
+
+def _mount(text: str) -> "dict[str, Any]":
+    """One --mount: comma separated key=value words."""
+    found: dict[str, Any] = {"Type": "volume"}
+    bind: dict[str, Any] = {}
+    tmpfs: dict[str, Any] = {}
+    for word in text.split(","):
+        key, _, value = word.partition("=")
+        key = key.lower()
+        if key == "type":
+            found["Type"] = value.lower()
+        elif key in ("source", "src"):
+            found["Source"] = os.path.abspath(value) if value.startswith(".") else value
+        elif key in ("target", "dst", "destination"):
+            found["Target"] = value
+        elif key in ("readonly", "ro"):
+            found["ReadOnly"] = value.lower() not in ("false", "0")
+        elif key == "bind-propagation":
+            bind["Propagation"] = value
+        elif key in ("bind-nonrecursive", "bind-recursive"):
+            bind["NonRecursive"] = value.lower() in ("disabled",) or (
+                key == "bind-nonrecursive" and value.lower() not in ("false", "0")
+            )
+        elif key == "tmpfs-size":
+            tmpfs["SizeBytes"] = _bytes(value, "mount")
+        elif key == "tmpfs-mode":
+            tmpfs["Mode"] = int(value, 8)
+        elif key == "consistency":
+            found["Consistency"] = value
+        else:
+            raise InvalidParameter(
+                f"invalid argument \"{text}\" for \"--mount\": unexpected key '{key}' in '{word}'"
+            )
+    if "Target" not in found:
+        raise InvalidParameter(f'invalid argument "{text}" for "--mount": target is required')
+    return {**found, **({"BindOptions": bind} if bind else {}), **({"TmpfsOptions": tmpfs} if tmpfs else {})}
+
+
+def _port_key(text: str) -> str:
+    port, _, proto = text.partition("/")
+    return f"{port}/{proto or 'tcp'}"
+
+
+def _expand_ports(entries: list[str]) -> list[str]:
+    """Ranges like 7000-7002/udp become single ports."""
+    found = []
+    for entry in entries:
+        ports, _, proto = entry.partition("/")
+        low, high = _range(ports, entry)
+        found += [f"{port}/{proto or 'tcp'}" for port in range(low, high + 1)]
+    return found
+
+
+def _range(text: str, whole: str) -> "tuple[int, int]":
+    first, _, last = text.partition("-")
+    if (
+        not first.isdigit()
+        or (last and not last.isdigit())
+        or not 0 < int(first) <= int(last or first) < 65536
+    ):
+        raise InvalidParameter(f"invalid containerPort: {whole}", hint="[[ip:]host:]container[/proto]")
+    return int(first), int(last or first)
+
+
+def _port_bindings(entries: list[str]) -> "dict[str, Any]":
+    """Return PortBindings of every form of -p: [[ip:][host]:]container[/proto], with ranges."""
+    found: dict[str, Any] = {}
+    for entry in entries:
+        spec, _, proto = entry.partition("/")
+        address = ""
+        if spec.startswith("["):
+            address, _, spec = spec[1:].partition("]:")
+        parts = spec.rsplit(":", 2) if not address else ["", *spec.split(":")]
+        container = parts[-1]
+        host = parts[-2] if len(parts) > 1 else ""
+        if len(parts) == 3 and not address:
+            address = parts[0]
+        low, high = _range(container, entry)
+        hosts = _host_ports(host, high - low, entry)
+        for offset, port in enumerate(range(low, high + 1)):
+            binding = {"HostIp": address, "HostPort": hosts[offset]}
+            found.setdefault(f"{port}/{proto or 'tcp'}", []).append(binding)
+    return found
+
+
+def _host_ports(text: str, more: int, whole: str) -> list[str]:
+    """One host port for each container port; a range for a single container port is left to the daemon."""
+    if not text:
+        return [""] * (more + 1)
+    low, high = _range(text, whole) if text != "0" else (0, 0)
+    if more == 0:
+        return [text]
+    if high - low != more:
+        raise InvalidParameter(f"invalid ranges specified for container and host Ports: {whole}")
+    return [str(port) for port in range(low, high + 1)]
+
+
+def _network_name(text: str) -> str:
+    """The name of --network NAME or --network name=NAME,alias=..."""
+    if "=" not in text:
+        return text
+    return dict(word.partition("=")[::2] for word in text.split(",")).get("name", "")
+
+
+def _endpoints(given: "dict[str, Any]") -> "dict[str, Any]":
+    found: dict[str, Any] = {}
+    for place, text in enumerate(given["network"] or ["default"]):
+        words = dict(word.partition("=")[::2] for word in text.split(",")) if "=" in text else {"name": text}
+        first = place == 0
+        ip = words.get("ip") or (given["ip"] if first else None)
+        ip6 = words.get("ip6") or (given["ip6"] if first else None)
+        aliases = [words["alias"]] if "alias" in words else given["network_alias"] if first else []
+        ipam = {"IPv4Address": ip or "", "IPv6Address": ip6 or ""} if ip or ip6 else None
+        mac = words.get("mac-address") or (given["mac_address"] if first else None) or ""
+        found[words["name"]] = {"IPAMConfig": ipam, "Aliases": aliases or None, "MacAddress": mac}
+    return found

@@ -1,0 +1,120 @@
+"""Reach a daemon: unix, tcp, TLS, ssh. Lean: `_socket` itself; ssl and subprocess are imported only when asked for."""
+
+import _socket
+import os
+
+from havre.errors import HavreError, Unavailable
+
+DEFAULT_HOST = "unix:///run/havre/havre.sock"
+DOCKER_SOCKET = "unix:///var/run/docker.sock"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Socket(Protocol):
+        """What is used of a socket."""
+
+        def recv(self, size: int) -> bytes: ...
+        def sendall(self, data: bytes) -> None: ...
+        def shutdown(self, how: int) -> None: ...
+        def fileno(self) -> int: ...
+        def close(self) -> None: ...
+
+
+class TlsFiles:
+    """Where the certificates are: DOCKER_CERT_PATH or --tls* flags."""
+
+    def __init__(self, folder: str, verify: bool, ca: str = "", cert: str = "", key: str = "") -> None:
+        self.ca = ca or os.path.join(folder, "ca.pem")
+        self.cert = cert or os.path.join(folder, "cert.pem")
+        self.key = key or os.path.join(folder, "key.pem")
+        self.verify = verify
+
+
+def connect(host: str, tls: "TlsFiles | None" = None) -> "Socket":
+    """Return a connected stream. Raises Unavailable in words that name the host and what to do."""
+    kind, mark, rest = host.partition("://")
+    if not mark:
+        kind, rest = "tcp", host
+    if kind == "unix":
+        return _unix(rest)
+    if kind == "tcp":
+        return _tcp(rest, tls)
+    if kind == "ssh":
+        return _ssh(rest)
+    raise HavreError(f"cannot connect to {host!r}", hint="unix:///path, tcp://host:port or ssh://user@host")
+
+
+def _unix(path: str) -> "Socket":
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except PermissionError:
+        raise Unavailable(
+            f"permission denied while connecting to {path}", hint="sudo, or join the group docker"
+        ) from None
+    except OSError as error:
+        text = f"Cannot connect to the Docker daemon at unix://{path}. Is the daemon running?"
+        raise Unavailable(f"{text} ({error.strerror})", hint="sudo havred") from None
+    return sock
+
+
+def _tcp(rest: str, tls: "TlsFiles | None") -> "Socket":
+    address, colon, port = rest.rstrip("/").rpartition(":")
+    if not colon or not port.isdigit():
+        address, port = rest.rstrip("/"), "2376" if tls else "2375"
+    try:
+        found = _socket.getaddrinfo(address.strip("[]"), int(port), 0, _socket.SOCK_STREAM)
+    except OSError:
+        raise Unavailable(f"unknown host: {address}", hint="check -H and DOCKER_HOST") from None
+    error: OSError | None = None
+    for family, kind, number, _, place in found:
+        sock = _socket.socket(family, kind, number)
+        try:
+            sock.connect(place)
+        except OSError as one:
+            error = one
+            sock.close()
+            continue
+        return _wrap(sock, address.strip("[]"), tls) if tls else sock
+    raise Unavailable(
+        f"cannot connect to tcp://{rest}: {(error.strerror or '').lower() if error else 'no address'}"
+    )
+
+
+def _wrap(sock: "Any", name: str, files: "TlsFiles") -> "Socket":
+    import socket
+    import ssl
+
+    context = ssl.create_default_context()
+    try:
+        if files.verify:
+            if os.path.exists(files.ca):
+                context.load_verify_locations(files.ca)
+        else:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if os.path.exists(files.cert):
+            context.load_cert_chain(files.cert, files.key)
+        plain = socket.socket(fileno=sock.detach())
+        return context.wrap_socket(plain, server_hostname=name)
+    except ssl.SSLCertVerificationError as error:
+        raise Unavailable(
+            f"{name}: bad certificate: {error.verify_message}", hint=f"its CA belongs into {files.ca}"
+        ) from None
+    except (OSError, ssl.SSLError) as error:
+        raise Unavailable(f"{name}: TLS failed: {error}") from None
+
+
+def _ssh(rest: str) -> "Socket":
+    """`ssh host docker system dial-stdio`, its stdin and stdout as one socket."""
+    import subprocess
+
+    target = rest.partition("/")[0]
+    user_host, colon, port = target.rpartition(":")
+    words = ["ssh", *(["-p", port] if colon and port.isdigit() else []), "--", user_host if colon else target]
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    subprocess.Popen(
+        [*words, "docker", "system", "dial-stdio"], stdin=theirs.fileno(), stdout=theirs.fileno()
+    )
+    theirs.close()
+    return ours
