@@ -162,7 +162,7 @@ def _dispatch(words: list[str], given: "dict[str, object]") -> int:
         sys.stdout.write(_group_help(words[0]))
         return 0
     module, function, _ = entry
-    run: "Callable[[Context, list[str]], int]" = getattr(
+    run: Callable[[Context, list[str]], int] = getattr(
         __import__(f"havre.cli.{module}", fromlist=[function]), function
     )
     from havre.cli import context

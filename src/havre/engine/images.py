@@ -8,6 +8,7 @@ from havre.engine.rooms import Rooms
 from havre.errors import InvalidParameter
 from havre.image import pull as pulling
 from havre.image import push as pushing
+from havre.image.remove import Use
 from havre.registry.auth import Credentials
 from havre.spec import reference as references
 from havre.spec.image import Image
@@ -115,8 +116,8 @@ def remove(rooms: Rooms, ref: str, *, force: bool) -> list[dict[str, str]]:
     return done
 
 
-def _users(rooms: Rooms, image_id: str) -> list[str]:
-    return [one.id for one in rooms.containers if one.record.image_id == image_id]
+def _users(rooms: Rooms, image_id: str) -> list[Use]:
+    return [Use(one.id, one.running) for one in rooms.containers if one.record.image_id == image_id]
 
 
 def listed(rooms: Rooms, filters: Mapping[str, Sequence[str]], *, all_: bool = False) -> list[dict[str, Any]]:
