@@ -34,7 +34,9 @@ def _apply(config: dict[str, Any], word: str, rest: str) -> None:
     elif word == "LABEL":
         config["Labels"] = {**(config.get("Labels") or {}), **_pairs(rest)}
     elif word == "EXPOSE":
-        ports = {port if "/" in port else f"{port}/tcp": {} for port in rest.split()}
+        ports: dict[str, dict[str, str]] = {
+            port if "/" in port else f"{port}/tcp": {} for port in rest.split()
+        }
         config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **ports}
     elif word == "VOLUME":
         paths = _json_list(rest) or shlex.split(rest)

@@ -4,8 +4,8 @@ import hashlib
 import io
 import json
 import struct
-import tarfile  # writing only: the reader is our own
 
+from havre.image.tar.writer import Writer
 from havre.spec.image import Platform
 
 TEXT = b"""
@@ -88,11 +88,9 @@ def program(architecture: str) -> bytes:
 def layer(architecture: str) -> bytes:
     """Return the layer: one file."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        data = program(architecture)
-        info = tarfile.TarInfo("hello")
-        info.size, info.mode = len(data), 0o755
-        tar.addfile(info, io.BytesIO(data))
+    writer = Writer(out)
+    writer.file(b"hello", program(architecture), 0o755)
+    writer.finish()
     return out.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ import msgspec
 from havre.errors import InvalidParameter, NotFound
 from havre.image.content import DigestMismatch
 from havre.image.tar.compression import open_stream
-from havre.image.tar.extract import extract
+from havre.image.tar.extract import OPAQUE_XATTR, extract
+from havre.image.tree import Trash, remove_tree
 from havre.store import Records
 
 KIND = "layer"
@@ -27,6 +27,7 @@ class LayerRecord(msgspec.Struct):
     parent: str  # chain id below, "" for a base layer
     diff_id: str
     size_bytes: int
+    opaque: bool = False  # its root directory hides all layers below, which overlayfs does not look at
 
 
 def chain_id(parent: str, diff_id: str) -> str:
@@ -49,89 +50,114 @@ def chain_ids(diff_ids: Sequence[str]) -> list[str]:
 
 
 class Layers:
-    """root/layers/<n>/diff; what has no record is swept at start."""
+    """root/layers/<n>/diff; what has no record is swept at start, and a record without its directory is dropped."""
 
-    def __init__(self, root: Path, records: Records) -> None:
-        self._root = root / "layers"
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._records = records
-        self._lock = threading.Lock()
+    def __init__(self, root: Path, records: Records, trash: Trash) -> None:
+        self._root, self._trash, self._records = root / "layers", trash, records
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
+        self.lock = threading.RLock()  # held while what is in use is decided
         self._known = {key: msgspec.json.decode(doc, type=LayerRecord) for key, doc in records.all(KIND)}
-        self._next = 1 + max([0, *(one.number for one in self._known.values()), *self._sweep()])
+        self._next = 1 + max([0, *(one.number for one in self._known.values())])
+        self._sweep()
 
-    def _sweep(self) -> list[int]:
-        """Remove directories without a record; return the numbers seen."""
-        wanted = {str(one.number) for one in self._known.values()}
-        for name in os.listdir(self._root):
-            if name not in wanted:
-                shutil.rmtree(self._root / name, ignore_errors=True)
-        return [int(name) for name in wanted]
+    def _sweep(self) -> None:
+        present = set(os.listdir(self._root))
+        for chain, one in list(self._known.items()):
+            if str(one.number) not in present:
+                self._records.delete(KIND, chain)
+                del self._known[chain]
+        for name in present - {str(one.number) for one in self._known.values()}:
+            self._trash.throw(self._root / name)
 
     def has(self, chain: str) -> bool:
         return chain in self._known
 
     def diff(self, chain: str) -> Path:
         """The directory of one layer. Raises NotFound."""
-        if chain not in self._known:
-            raise NotFound(f"no such layer: {chain}")
-        return self._root / str(self._known[chain].number) / "diff"
+        if (one := self._known.get(chain)) is None:
+            raise NotFound(f"no such layer: {chain}", hint="havre pull or load the image again")
+        return self._root / str(one.number) / "diff"
 
     def stack(self, chain: str) -> list[str]:
-        """Directories for overlay's lowerdir, uppermost first."""
+        """Directories for overlay's lowerdir, uppermost first. Raises NotFound."""
         found = []
         while chain:
             found.append(str(self.diff(chain)))
-            chain = self._known[chain].parent
+            one = self._known[chain]
+            chain = "" if one.opaque else one.parent
         return found
 
     def size(self, chain: str) -> int:
         """Bytes of one layer and all below it."""
         total = 0
-        while chain:
-            one = self._known.get(chain)
-            if one is None:
-                return total
+        while chain and (one := self._known.get(chain)) is not None:
             total, chain = total + one.size_bytes, one.parent
         return total
 
+    def usage(self) -> int:
+        """Bytes of all layers, each counted once."""
+        return sum(one.size_bytes for one in list(self._known.values()))
+
     def unpack(
-        self, stream: BinaryIO, parent: str, diff_id: str = "", progress: Callable[[int], None] | None = None
+        self,
+        stream: BinaryIO,
+        parent: str,
+        diff_id: str = "",
+        progress: Callable[[int], None] | None = None,
+        *,
+        hashed: bool = True,
     ) -> tuple[str, str]:
         """Unpack a layer archive of any compression on top of `parent`; return (chain id, diff id).
 
+        `hashed=False` trusts `diff_id`: the stream is an uncompressed blob whose digest was checked when it came.
         Raises BadTar for a hostile archive, DigestMismatch when it is not `diff_id`; nothing is left then.
         """
-        if parent and parent not in self._known:
-            raise NotFound(f"no such layer: {parent}")
-        with self._lock:
+        lower = self.stack(parent)
+        if len(lower) >= MAX_DEPTH:
+            raise InvalidParameter(f"at most {MAX_DEPTH} layers can be stacked", hint="squash the image")
+        with self.lock:
             number = self._next
             self._next += 1
         folder = self._root / str(number)
-        (folder / "diff").mkdir(parents=True)
-        (folder / "diff").chmod(0o755)
         try:
-            source = open_stream(stream)
-            size = extract(source, str(folder / "diff"), whiteouts=True, progress=progress)  # type: ignore[arg-type]
-            found = source.finish()
+            (folder / "diff").mkdir(parents=True, mode=0o755)
+            found, record = self._fill(folder / "diff", stream, lower, hashed=hashed, progress=progress)
+            found = found or diff_id
             if diff_id and found != diff_id:
                 raise DigestMismatch(f"the layer's content is {found}, not {diff_id} as the image says")
             chain = chain_id(parent, found)
-            self._add(chain, LayerRecord(number, parent, found, size))
+            record.number, record.parent, record.diff_id = number, parent, found
+            self._add(chain, record)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(None, str(folder))
             raise
         return chain, found
 
+    @staticmethod
+    def _fill(
+        diff: Path,
+        stream: BinaryIO,
+        lower: Sequence[str],
+        *,
+        hashed: bool,
+        progress: Callable[[int], None] | None,
+    ) -> tuple[str, LayerRecord]:
+        diff.chmod(0o755)
+        with open_stream(stream, hashed=hashed) as source:
+            size = extract(source, str(diff), lower=lower, progress=progress)
+            found = source.finish()
+        return found, LayerRecord(0, "", found, size, OPAQUE_XATTR in os.listxattr(diff))
+
     def _add(self, chain: str, record: LayerRecord) -> None:
-        with self._lock:
+        with self.lock:
             if chain in self._known:  # somebody unpacked the same layer meanwhile
-                shutil.rmtree(self._root / str(record.number), ignore_errors=True)
+                self._trash.throw(self._root / str(record.number))
                 return
             self._records.put(KIND, chain, msgspec.json.encode(record))
             self._known[chain] = record
 
     def remove_except(self, wanted: set[str]) -> int:
-        """Remove every layer that is not `wanted` nor below one; return the bytes freed."""
+        """Remove every layer that is not `wanted` nor below one; return the bytes freed. The caller holds `lock`."""
         kept: set[str] = set()
         for chain in wanted:
             while chain and chain not in kept and chain in self._known:
@@ -141,6 +167,6 @@ class Layers:
         for chain in set(self._known) - kept:
             record = self._known.pop(chain)
             self._records.delete(KIND, chain)
-            shutil.rmtree(self._root / str(record.number), ignore_errors=True)
+            self._trash.throw(self._root / str(record.number))
             freed += record.size_bytes
         return freed

@@ -1,8 +1,11 @@
 """Manifests and indexes: read and checked. Pure. OCI image-spec and Docker's schema 2."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from havre.errors import InvalidParameter
 from havre.spec.image import Platform
@@ -12,6 +15,8 @@ from havre.spec.reference import DIGEST
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+CONFIGS = (OCI_CONFIG, DOCKER_CONFIG, "")
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -21,7 +26,7 @@ SCHEMA1 = (
 )
 MANIFESTS, INDEXES = (OCI_MANIFEST, DOCKER_MANIFEST), (OCI_INDEX, DOCKER_LIST)
 MAX_MANIFEST_BYTES = 4 << 20  # the distribution spec's own limit
-MAX_LAYERS, MAX_MANIFESTS = 512, 1000
+MAX_LAYERS, MAX_MANIFESTS, MAX_INDEX_DEPTH = 512, 1000, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,63 @@ def pick(index: list[Descriptor], wanted: Platform) -> Descriptor | None:
         return images[place]
     bare = [one for one in index if one.platform is None and one.media_type in (*MANIFESTS, *INDEXES, "")]
     return bare[0] if len(bare) == 1 and not images else None
+
+
+class _History(msgspec.Struct):
+    """What is shown of one step."""
+
+    created: str | None = None
+    created_by: str | None = None
+    comment: str | None = None
+    author: str | None = None
+    empty_layer: bool | None = None
+
+
+class _RunConfig(msgspec.Struct):
+    """config.config as far as the engine reads it (OCI image-spec, config.md)."""
+
+    User: str | None = None
+    WorkingDir: str | None = None
+    StopSignal: str | None = None
+    Env: list[str] | None = None
+    Cmd: list[str] | None = None
+    Entrypoint: list[str] | None = None
+    Shell: list[str] | None = None
+    OnBuild: list[str] | None = None
+    Labels: dict[str, str] | None = None
+    ExposedPorts: dict[str, dict[str, Any] | None] | None = None
+    Volumes: dict[str, dict[str, Any] | None] | None = None
+    Healthcheck: dict[str, Any] | None = None
+
+
+class _Config(msgspec.Struct):
+    """The image config around it."""
+
+    created: str | None = None
+    author: str | None = None
+    docker_version: str | None = None
+    config: _RunConfig | None = None
+    history: list[_History] | None = None
+
+
+def read_config(data: bytes) -> dict[str, Any]:
+    """Return an image config whose fields have the types they should. Raises InvalidParameter naming the field."""
+    found = read_json(data, "the image config")
+    inner = found.get("config")
+    for key in ("Cmd", "Entrypoint"):  # Docker's own reader takes one word for a list
+        if isinstance(inner, dict) and isinstance(inner.get(key), str):
+            inner[key] = [inner[key]]
+    try:
+        msgspec.convert(found, _Config)
+    except msgspec.ValidationError as error:
+        raise InvalidParameter(f"the image config is not sound: {str(error).lower()}") from None
+    return found
+
+
+def check_layers(manifest: Manifest, wanted: Sequence[str]) -> None:
+    """The config must name as many layers as the manifest. Raises InvalidParameter."""
+    if len(wanted) != len(manifest.layers):
+        raise InvalidParameter(f"the manifest has {len(manifest.layers)} layers, the config {len(wanted)}")
 
 
 def diff_ids(config: dict[str, Any]) -> tuple[str, ...]:

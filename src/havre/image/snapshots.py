@@ -1,14 +1,13 @@
 """Containers' own writable layers: snapshots/<n>/{upper,work}. Mounts nothing: an Overlay value is handed out. Blocking."""
 
 import os
-import shutil
-import threading
 from pathlib import Path
 
 import msgspec
 
 from havre.errors import Conflict, NotFound
 from havre.image.layers import Layers
+from havre.image.tree import Trash
 from havre.spec.runplan import Overlay
 from havre.store import Records
 
@@ -25,44 +24,35 @@ class SnapshotRecord(msgspec.Struct):
 class Snapshots:
     """Prepared by key; removal is by rename into the trash, which is emptied apart, so that `rm` is fast."""
 
-    def __init__(self, root: Path, records: Records, layers: Layers) -> None:
-        self._root, self._trash, self._empty = root / "snapshots", root / "trash", root / "empty"
-        for path in (self._root, self._trash, self._empty):
+    def __init__(self, root: Path, records: Records, layers: Layers, trash: Trash) -> None:
+        self._root, self._empty, self._trash = root / "snapshots", root / "empty", trash
+        for path in (self._root, self._empty):
             path.mkdir(parents=True, exist_ok=True, mode=0o710)
         self._records, self._layers = records, layers
-        self._lock = threading.Lock()
         self._known = {key: msgspec.json.decode(doc, type=SnapshotRecord) for key, doc in records.all(KIND)}
-        self._next = 1 + max([0, *(one.number for one in self._known.values()), *self._sweep()])
-
-    def _sweep(self) -> list[int]:
-        wanted = {str(one.number) for one in self._known.values()}
-        for name in os.listdir(self._root):
-            if name not in wanted:
-                self._throw(self._root / name)
-        self.empty_trash()
-        return [int(name) for name in wanted]
+        self._next = 1 + max([0, *(one.number for one in self._known.values())])
+        for name in set(os.listdir(self._root)) - {str(one.number) for one in self._known.values()}:
+            self._trash.throw(self._root / name)
 
     def prepare(self, chain: str, key: str) -> Overlay:
         """Make a fresh upper layer over the image's. Raises NotFound when a layer is missing, Conflict when the key is taken."""
-        if key in self._known:
-            raise Conflict(f"snapshot {key} is already there")
-        self._layers.stack(chain)
-        with self._lock:
-            number = self._next
+        with self._layers.lock:  # from here on the layers are in use
+            if key in self._known:
+                raise Conflict(f"snapshot {key} is already there")
+            self._layers.stack(chain)
+            record = SnapshotRecord(self._next, chain)
             self._next += 1
-        folder = self._root / str(number)
-        record = SnapshotRecord(number, chain)
-        self._records.put(KIND, key, msgspec.json.encode(record))
+            self._records.put(KIND, key, msgspec.json.encode(record))
+            self._known[key] = record
+        folder = self._root / str(record.number)
         try:
             folder.mkdir(mode=0o710)
             (folder / "work").mkdir(mode=0o711)
             (folder / "upper").mkdir(mode=0o755)
             self._dress(folder / "upper", chain)
         except BaseException:
-            self._records.delete(KIND, key)
-            shutil.rmtree(folder, ignore_errors=True)
+            self.remove(key)
             raise
-        self._known[key] = record
         return self.get(key)
 
     def _dress(self, upper: Path, chain: str) -> None:
@@ -71,6 +61,8 @@ class Snapshots:
             status = os.stat(self._layers.diff(chain))
             os.chown(upper, status.st_uid, status.st_gid)
             os.chmod(upper, status.st_mode & 0o7777)
+        else:
+            os.chmod(upper, 0o755)  # whatever the umask
 
     def get(self, key: str) -> Overlay:
         """Return the overlay of a prepared snapshot. Raises NotFound."""
@@ -82,30 +74,19 @@ class Snapshots:
 
     def chains(self) -> set[str]:
         """The layers that snapshots stand on: in use, never collected."""
-        return {one.chain for one in self._known.values()}
+        return {one.chain for one in list(self._known.values())}
 
     def keys(self) -> list[str]:
         """Every key."""
         return list(self._known)
 
     def remove(self, key: str) -> None:
-        """Forget a snapshot and its files; idempotent."""
-        record = self._known.pop(key, None)
+        """Forget a snapshot; its files go by a rename and are deleted in the background. Idempotent."""
+        record = self._known.get(key)
         if record is not None:
-            self._throw(self._root / str(record.number))
+            self._trash.throw(self._root / str(record.number))
         self._records.delete(KIND, key)
-        self.empty_trash()
-
-    def _throw(self, folder: Path) -> None:
-        try:
-            os.rename(folder, self._trash / f"{folder.name}-{os.urandom(4).hex()}")
-        except FileNotFoundError:
-            pass
-
-    def empty_trash(self) -> None:
-        """Delete what was thrown away."""
-        for name in os.listdir(self._trash):
-            shutil.rmtree(self._trash / name, ignore_errors=True)
+        self._known.pop(key, None)
 
     def usage(self, key: str) -> int:
         """Bytes of the files in a container's own layer."""
@@ -119,7 +100,9 @@ class Snapshots:
                     status = os.lstat(os.path.join(base, name))
                 except FileNotFoundError:
                     continue
-                if status.st_ino not in seen:
+                if status.st_nlink > 1:
+                    if status.st_ino in seen:
+                        continue
                     seen.add(status.st_ino)
-                    total += status.st_size
+                total += status.st_size
         return total
