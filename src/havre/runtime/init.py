@@ -21,6 +21,7 @@ from havre.runtime import hooks, identity, rootfs
 TIOCGPTPEER = 0x5441  # asm-generic/ioctls.h: open the slave of a master without a path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from havre.runtime.plan import Process, Program
@@ -77,25 +78,28 @@ def run(
         rootfs.seal(program)
         if private >= 0:
             identity.set_apparmor(private, process["apparmor"])
-        start_process(process, stdio, slave, channel, Gate(program, gate) if gate else None)
+        start_process(process, stdio, slave, channel, Gate(program, gate))
     except BaseException as error:  # noqa: BLE001 - top frame of a process: everything must reach the monitor
         report(channel, error)
     os._exit(1)
 
 
 class Gate:
-    """Between create and start (runc's exec.fifo): everything is done but execve."""
+    """Between create and start (runc's exec.fifo): everything is done but execve. Without fds it is open, as for run."""
 
-    def __init__(self, program: "Program", fds: tuple[int, int]) -> None:
+    def __init__(self, program: "Program", fds: tuple[int, int] | None) -> None:
         self._program = program
-        self._wait, self._late = fds
+        self._fds = fds
 
-    def wait(self, channel: socket.socket) -> None:
-        """Tell the parent, wait for a byte; from then on the channel leads to whoever opened the gate."""
-        tell(channel, ("waiting",))
-        os.dup2(self._late, channel.fileno(), inheritable=False)
-        os.close(self._late)
-        os.read(self._wait, 1)
+    def wait(self, channel: socket.socket, find: "Callable[[], None]") -> None:
+        """Look for the command, tell the parent, wait for a byte; from then on the channel leads to whoever opened the gate."""
+        if self._fds:
+            find()
+            wait, late = self._fds
+            tell(channel, ("waiting",))
+            os.dup2(late, channel.fileno(), inheritable=False)
+            os.close(late)
+            os.read(wait, 1)
         hooks.run(self._program, "startContainer", "created", os.getpid())
 
 
@@ -183,8 +187,7 @@ def start_process(
     sys.close_on_exec_from(3 + process["preserve_fds"])  # a container's own filter may not know close_range
     identity.become(process, uid, gid, groups)
     if gate:
-        find_command(process["args"][0], environment)
-        gate.wait(channel)
+        gate.wait(channel, lambda: find_command(process["args"][0], environment))
     if process["init"]:
         _reap_for_child()
     execute(process["args"], environment)
