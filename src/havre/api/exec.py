@@ -2,8 +2,9 @@
 
 from havre.api import decode
 from havre.api.router import Call, Route
-from havre.api.streams import content_type
+from havre.api.streams import content_type, frame
 from havre.engine import exec as running
+from havre.errors import HavreError
 from havre.spec.engine import ExecCreate, ExecStart
 
 
@@ -14,12 +15,19 @@ async def create(call: Call) -> None:
 
 
 async def start(call: Call) -> None:
-    """Errors come before the hijack, with a status; then the head, then the output."""
+    """Errors of the request come before the hijack, with a status. A command that cannot run is told inside the stream, as
+    dockerd does: stock clients print it there and take 126 or 127 from the exec's inspect."""
     request = call.request
     body = await decode.body(request, ExecStart)
     size = tuple(body.console_size or (0, 0))
     rows_cols = (size[0], size[1]) if len(size) == 2 else (0, 0)
-    stream = await running.start(call.rooms, call.name, detach=bool(body.detach), tty_size=rows_cols)
+    try:
+        stream = await running.start(call.rooms, call.name, detach=bool(body.detach), tty_size=rows_cols)
+    except HavreError as error:
+        if body.detach or error.exit_code not in (126, 127):
+            raise
+        await _tell_in_stream(call, f"OCI runtime exec failed: {error}\r\n".encode())
+        return
     if stream is None:
         await request.reply(200)
         return
@@ -29,6 +37,14 @@ async def start(call: Call) -> None:
         stream.sock.close()
         raise
     await duplex.pump(stream.sock)
+
+
+async def _tell_in_stream(call: Call, text: bytes) -> None:
+    tty = bool(call.rooms.execs.find(call.name).body.tty)
+    duplex = await call.request.hijack(content_type(call, tty))
+    await duplex.wait_head_read()
+    await duplex.connection.write(text if tty else frame("stdout", text))
+    duplex.connection.end_output()
 
 
 async def resize(call: Call) -> None:

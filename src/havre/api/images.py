@@ -166,8 +166,7 @@ async def _from_body(request: Request, work: Callable[[Any], Awaitable[Any]]) ->
     feeding = asyncio.ensure_future(_feed(request, writing))
     try:
         with open(reading, "rb", buffering=PIPE_STEP_BYTES) as file:
-            found = await work(file)
-        return found
+            return await work(file)
     finally:
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)

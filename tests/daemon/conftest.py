@@ -1,0 +1,198 @@
+"""A havred of its own for the tests: own network namespace, data root, socket; an image made from the host's static busybox."""
+
+import contextlib
+import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+BUSYBOX = "/bin/busybox"
+DOCKER = shutil.which("docker")
+READY_S = 20
+SRC = Path(__file__).parents[2] / "src"
+
+
+def why_not() -> str:
+    """Why the daemon cannot be tested here, "" when it can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if not Path(BUSYBOX).exists():
+        return "needs busybox-static"
+    if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
+        return "cannot make network namespaces here"
+    return ""
+
+
+def rootfs() -> bytes:
+    """Return a tar of a small root filesystem."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name in ("bin", "etc", "tmp", "root", "var", "proc", "sys", "dev"):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            tar.addfile(info)
+        info = tarfile.TarInfo("bin/busybox")
+        data = Path(BUSYBOX).read_bytes()
+        info.size, info.mode = len(data), 0o755
+        tar.addfile(info, io.BytesIO(data))
+        listed = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True)
+        for applet in listed.stdout.split():
+            if applet != "busybox":
+                info = tarfile.TarInfo(f"bin/{applet}")
+                info.type, info.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(info)
+        for name, text in (
+            ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/var:/bin/sh\n"),
+            ("etc/group", "root:x:0:\nwww:x:33:\nextra:x:44:www\n"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(text), 0o644
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return out.getvalue()
+
+
+class Daemon:
+    """One havred; it can be stopped, killed and started again on the same data root."""
+
+    def __init__(self, root: Path, *flags: str) -> None:
+        self.root = root
+        self.socket = str(root / "d.sock")
+        self.url = f"unix://{self.socket}"
+        self.log = root / "havred.log"
+        self._flags = flags
+        self._process: subprocess.Popen[bytes] | None = None
+        self._holder = subprocess.Popen(
+            ["unshare", "-n", "sleep", "infinity"]
+        )  # keeps the namespace across restarts
+        self._wait_namespace()
+
+    def _wait_namespace(self) -> None:
+        own = os.readlink("/proc/self/ns/net")
+        path = f"/proc/{self._holder.pid}/ns/net"
+        until = time.monotonic() + READY_S
+        while os.readlink(path) == own or Path(f"/proc/{self._holder.pid}/comm").read_text() != "sleep\n":
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        subprocess.run([*self.inside(), "ip", "link", "set", "lo", "up"], check=True)
+
+    def inside(self) -> list[str]:
+        """Words in front of a command that is to run in the daemon's network namespace."""
+        return ["nsenter", "-t", str(self._holder.pid), "-n", "--"]
+
+    def start(self) -> None:
+        """Start it and wait for its readiness message."""
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = str(self.root / "notify")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        notify.bind(path)
+        notify.settimeout(READY_S)
+        roots = ["--data-root", str(self.root / "data"), "--exec-root", str(self.root / "run")]
+        words = [
+            sys.executable,
+            "-m",
+            "havre.daemon",
+            *roots,
+            "-H",
+            self.url,
+            "--pidfile",
+            str(self.root / "pid"),
+        ]
+        env = {**os.environ, "PYTHONPATH": str(SRC), "NOTIFY_SOCKET": path}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self.inside(), *words, *self._flags], env=env, stdout=log, stderr=log
+            )
+        try:
+            assert notify.recv(100) == b"READY=1"
+        except TimeoutError:
+            pytest.fail(f"havred did not start:\n{self.log.read_text()}")
+        finally:
+            notify.close()
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Stop it with a signal and wait."""
+        assert self._process is not None
+        os.kill(self.pid, number)
+        self._process.wait(READY_S)
+        self._process = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def close(self) -> None:
+        if self._process is not None:
+            for line in self.docker("ps", "-aq").stdout.split():
+                self.docker("rm", "-f", line)
+            self.end()
+        self._holder.kill()
+        self._holder.wait()
+
+    def docker(
+        self, *words: str, stdin: bytes | None = None, timeout: float = 30
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the stock docker CLI against it."""
+        assert DOCKER
+        return self._run([DOCKER, "-H", self.url, *words], stdin, timeout)
+
+    def havre(
+        self, *words: str, stdin: bytes | None = None, timeout: float = 30
+    ) -> subprocess.CompletedProcess[str]:
+        """Run our own CLI against it."""
+        return self._run([sys.executable, "-m", "havre", "-H", self.url, *words], stdin, timeout)
+
+    def _run(self, words: list[str], stdin: bytes | None, timeout: float) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(SRC), "DOCKER_CONFIG": str(self.root / "config")}
+        done = subprocess.run(
+            [*self.inside(), *words],
+            input=stdin or b"",
+            capture_output=True,
+            timeout=timeout,
+            env=env,
+            check=False,
+        )
+        return subprocess.CompletedProcess(words, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for all tests that do not harm it, with the image busybox."""
+    yield from _daemon(tmp_path_factory.mktemp("havred"))
+
+
+@pytest.fixture
+def own_daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon for one test, which may kill it."""
+    yield from _daemon(tmp_path)
+
+
+def _daemon(root: Path) -> Iterator[Daemon]:
+    if reason := why_not():
+        pytest.skip(reason)
+    if DOCKER is None:
+        pytest.skip("needs the stock docker CLI")
+    one = Daemon(root)
+    try:
+        one.start()
+        done = one.docker("import", "-c", 'CMD ["sh"]', "-", "busybox", stdin=rootfs())
+        assert done.returncode == 0, done.stderr
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture(params=["docker", "havre"])
+def cli(request: pytest.FixtureRequest, daemon: Daemon):
+    """The stock CLI and ours, one after the other: both must see the same."""
+    return daemon.docker if request.param == "docker" else daemon.havre

@@ -1,0 +1,93 @@
+"""The daemon is killed and comes back; nothing of a container is lost, and nothing is left on the host."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.daemon, pytest.mark.slow]
+
+
+def host_state(daemon) -> dict[str, object]:
+    """What a run could leave on the host: mounts, links, nft elements, cgroups, directories."""
+    words = {"links": ["ip", "-o", "link"], "nft": ["nft", "list", "ruleset"]}
+    found: dict[str, object] = {}
+    for name, command in words.items():
+        text = subprocess.run([*daemon.inside(), *command], capture_output=True, text=True, check=True).stdout
+        found[name] = [
+            line for line in text.splitlines() if "state DOWN" not in line and "LOWER_UP" not in line
+        ]
+    found["mounts"] = Path("/proc/self/mounts").read_text().count(str(daemon.root))
+    found["cgroups"] = sorted(
+        str(path) for path in Path("/sys/fs/cgroup").glob("*/havre-*/*/") if path.is_dir()
+    )
+    for folder in ("data/containers", "run/containers", "data/image/snapshots", "data/image/trash"):
+        found[folder] = sorted(os.listdir(daemon.root / folder)) if (daemon.root / folder).is_dir() else []
+    return found
+
+
+def test_running_container_goes_on_when_the_daemon_is_killed(own_daemon) -> None:
+    script = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done"
+    own_daemon.docker("run", "-d", "--name", "c", "busybox", "sh", "-c", script)
+    pid = own_daemon.docker("inspect", "-f", "{{.State.Pid}}", "c").stdout.strip()
+    own_daemon.end(signal.SIGKILL)
+    assert Path(f"/proc/{pid}").exists()
+    own_daemon.start()
+    assert (
+        own_daemon.docker("inspect", "-f", "{{.State.Pid}} {{.State.Status}}", "c").stdout
+        == f"{pid} running\n"
+    )
+    assert own_daemon.docker("exec", "c", "echo", "still here").stdout == "still here\n"
+    own_daemon.docker("stop", "-t", "0", "c")
+    lines = own_daemon.docker("logs", "c").stdout.split()
+    assert lines == [str(number) for number in range(len(lines))]
+    assert len(lines) > 5
+
+
+def test_exit_that_happened_meanwhile_is_recorded(own_daemon) -> None:
+    own_daemon.docker("run", "-d", "--name", "c", "-i", "busybox", "sh", "-c", "sleep 0.5; exit 9")
+    pid = int(own_daemon.docker("inspect", "-f", "{{.State.Pid}}", "c").stdout)
+    own_daemon.end(signal.SIGKILL)
+    fd = os.pidfd_open(pid)
+    import select
+
+    assert select.select([fd], [], [], 20)[0]
+    os.close(fd)
+    own_daemon.start()
+    assert own_daemon.docker("wait", "c").stdout == "9\n"
+    assert (
+        own_daemon.docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "c").stdout
+        == "exited 9\n"
+    )
+
+
+def test_second_daemon_on_one_data_root_is_refused(own_daemon) -> None:
+    import sys
+
+    words = [
+        sys.executable,
+        "-m",
+        "havre.daemon",
+        "--data-root",
+        str(own_daemon.root / "data"),
+        "-H",
+        f"unix://{own_daemon.root}/2.sock",
+    ]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run(
+        [*own_daemon.inside(), *words], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert "in use by another havred" in done.stderr
+
+
+def test_nothing_is_left_after_passing_and_failing_runs(own_daemon) -> None:
+    own_daemon.docker("run", "--rm", "busybox", "true")
+    before = host_state(own_daemon)
+    for _ in range(10):
+        assert own_daemon.docker("run", "--rm", "-p", "18081:80", "busybox", "true").returncode == 0
+        assert own_daemon.docker("run", "--rm", "-p", "18081:80", "busybox", "nosuch").returncode == 127
+        assert own_daemon.docker("run", "--rm", "-v", "/dev/null:/etc", "busybox", "true").returncode != 0
+    assert host_state(own_daemon) == before
