@@ -13,18 +13,18 @@ async def start(rooms: Rooms, ref: str) -> None:
     A --rm container that cannot start is removed: the stock CLI waits for that before it tells the error.
     """
     container = rooms.containers.find(ref)
-    try:
-        async with container.lock:
-            _check(container)
-            container.state.stopped_by_user = False
-            container.state.restart_count = 0
+    async with container.lock:
+        _check(container)
+        container.state.stopped_by_user = False
+        container.state.restart_count = 0
+        try:
             await begin(rooms, container)
-    except (NotModified, Conflict):
-        raise
-    except BaseException:
-        if container.record.host_config.auto_remove and not container.running:
-            await remove_container(rooms, container, force=False)
-        raise
+            return
+        except BaseException as error:
+            failure = error
+    if container.record.host_config.auto_remove and not container.running:
+        await remove_container(rooms, container, force=False)
+    raise failure
 
 
 def _check(container: Container) -> None:
