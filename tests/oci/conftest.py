@@ -75,7 +75,13 @@ class Oci:
 
     def __call__(self, *words, **kwargs):
         """Run one command to its end."""
-        options = {"capture_output": True, "text": True, "timeout": 60, "env": self.env, "stdin": subprocess.DEVNULL}
+        options = {
+            "capture_output": True,
+            "text": True,
+            "timeout": 60,
+            "env": self.env,
+            "stdin": subprocess.DEVNULL,
+        }
         return subprocess.run([*self.program, *map(str, words)], **{**options, **kwargs}, check=False)
 
     def run(self, *args, edit=None, prepare=None, **process):

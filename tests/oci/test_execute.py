@@ -25,7 +25,13 @@ def test_exec_returns_the_exit_code_and_streams(oci, running):
 def test_exec_runs_in_every_namespace_of_the_container(oci, running):
     pid = json.loads(oci("state", running.name).stdout)["pid"]
     kinds = ("mnt", "pid", "net", "ipc", "uts", "cgroup")
-    shown = oci("exec", running.name, "sh", "-c", "for n in " + " ".join(kinds) + "; do readlink /proc/self/ns/$n; done").stdout
+    shown = oci(
+        "exec",
+        running.name,
+        "sh",
+        "-c",
+        "for n in " + " ".join(kinds) + "; do readlink /proc/self/ns/$n; done",
+    ).stdout
     assert shown.split() == [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds]
     group = oci("exec", running.name, "cat", "/proc/self/cgroup").stdout
     assert {line.split(":")[2] for line in group.splitlines() if ":pids:" in line} == {"/"}
@@ -80,7 +86,13 @@ def test_exec_keeps_the_seccomp_and_capabilities_of_the_container(oci):
 
     place = oci.create("sleep", "1000", edit=edit)
     oci("start", place.name)
-    done = oci("exec", place.name, "sh", "-c", "grep -E '^(CapEff|CapInh|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status; mkdir /tmp/x")
+    done = oci(
+        "exec",
+        place.name,
+        "sh",
+        "-c",
+        "grep -E '^(CapEff|CapInh|CapAmb|NoNewPrivs|Seccomp):' /proc/self/status; mkdir /tmp/x",
+    )
     assert done.returncode == 1 and "not permitted" in done.stderr.lower()
     values = dict(line.split(":\t") for line in done.stdout.splitlines())
     assert values == {
@@ -131,4 +143,6 @@ def test_list_shows_containers_as_table_json_and_ids(oci, running):
     assert oci("list", "-q").stdout == f"{running.name}\n"
     assert [one["id"] for one in json.loads(oci("list", "-f", "json").stdout)] == [running.name]
     head, row = oci("list").stdout.splitlines()
-    assert head.split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"] and row.split()[2] == "running"
+    assert (
+        head.split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"] and row.split()[2] == "running"
+    )

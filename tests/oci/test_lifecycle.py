@@ -118,7 +118,9 @@ def test_hooks_run_in_the_specs_order_with_the_state_on_stdin(oci):
     def edit(config):
         outside = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
         config["hooks"] = {kind: [hook(log, kind)] for kind in outside}
-        config["hooks"]["startContainer"] = [{"path": "/bin/sh", "args": ["sh", "-c", "cat > /tmp/state; hostname > /tmp/host"]}]
+        config["hooks"]["startContainer"] = [
+            {"path": "/bin/sh", "args": ["sh", "-c", "cat > /tmp/state; hostname > /tmp/host"]}
+        ]
 
     place = oci.bundle("sh", "-c", "echo process >> /tmp/state", edit=edit)
     assert oci("run", "-b", place, "hooked").returncode == 0
@@ -140,7 +142,9 @@ def test_hooks_run_in_the_specs_order_with_the_state_on_stdin(oci):
 def test_create_runtime_hook_sees_the_network_namespace_of_the_container(oci):
     log = oci.folder / "net"
     script = f"pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); readlink /proc/$pid/ns/net > {log}"
-    edit = lambda config: config.update(hooks={"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]})  # noqa: E731
+    edit = lambda config: config.update(
+        hooks={"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    )  # noqa: E731
     assert oci.run("true", edit=edit).returncode == 0
     assert log.read_text().startswith("net:[") and log.read_text().strip() != os.readlink("/proc/self/ns/net")
 
@@ -148,7 +152,9 @@ def test_create_runtime_hook_sees_the_network_namespace_of_the_container(oci):
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
 def test_create_fails_and_poststop_runs_when_a_hook_fails(oci, kind):
     log = oci.folder / "log"
-    edit = lambda config: config.update(hooks={kind: [hook(log, kind, "exit 3")], "poststop": [hook(log, "poststop")]})  # noqa: E731
+    edit = lambda config: config.update(
+        hooks={kind: [hook(log, kind, "exit 3")], "poststop": [hook(log, "poststop")]}
+    )  # noqa: E731
     done = oci("create", "-b", oci.bundle("true", edit=edit), "x")
     assert done.returncode == 1 and f"error running {kind} hook #0: exit status 3" in done.stderr
     assert [line.rsplit(" ", 1)[1] for line in log.read_text().splitlines()] == [kind, "poststop"]
@@ -158,7 +164,9 @@ def test_create_fails_and_poststop_runs_when_a_hook_fails(oci, kind):
 def test_create_fails_when_a_hook_takes_longer_than_its_timeout(oci):
     slow = {"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}
     begun = time.monotonic()
-    done = oci("create", "-b", oci.bundle("true", edit=lambda config: config.update(hooks={"prestart": [slow]})), "x")
+    done = oci(
+        "create", "-b", oci.bundle("true", edit=lambda config: config.update(hooks={"prestart": [slow]})), "x"
+    )
     assert done.returncode == 1 and "context deadline exceeded" in done.stderr
     assert time.monotonic() - begun < 20
 
@@ -182,7 +190,12 @@ def test_start_tells_why_when_the_command_has_gone_since_create(oci):
 
 
 def test_parse_signal_takes_names_and_numbers():
-    assert [lifecycle.parse_signal(word) for word in ("9", "KILL", "sigterm", "RTMIN+1")] == [9, 9, 15, signal.SIGRTMIN + 1]
+    assert [lifecycle.parse_signal(word) for word in ("9", "KILL", "sigterm", "RTMIN+1")] == [
+        9,
+        9,
+        15,
+        signal.SIGRTMIN + 1,
+    ]
 
 
 @pytest.mark.parametrize("word", ["0", "65", "NOPE", "", "RTMIN+x", "-9"])
