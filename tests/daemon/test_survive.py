@@ -30,25 +30,25 @@ def host_state(daemon) -> dict[str, object]:
 
 def test_running_container_goes_on_when_the_daemon_is_killed(own_daemon) -> None:
     script = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done"
-    own_daemon.docker("run", "-d", "--name", "c", "busybox", "sh", "-c", script)
-    pid = own_daemon.docker("inspect", "-f", "{{.State.Pid}}", "c").stdout.strip()
+    own_daemon.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", script)
+    pid = own_daemon.docker("inspect", "-f", "{{.State.Pid}}", "cc").stdout.strip()
     own_daemon.end(signal.SIGKILL)
     assert Path(f"/proc/{pid}").exists()
     own_daemon.start()
     assert (
-        own_daemon.docker("inspect", "-f", "{{.State.Pid}} {{.State.Status}}", "c").stdout
+        own_daemon.docker("inspect", "-f", "{{.State.Pid}} {{.State.Status}}", "cc").stdout
         == f"{pid} running\n"
     )
-    assert own_daemon.docker("exec", "c", "echo", "still here").stdout == "still here\n"
-    own_daemon.docker("stop", "-t", "0", "c")
-    lines = own_daemon.docker("logs", "c").stdout.split()
+    assert own_daemon.docker("exec", "cc", "echo", "still here").stdout == "still here\n"
+    own_daemon.docker("stop", "-t", "0", "cc")
+    lines = own_daemon.docker("logs", "cc").stdout.split()
     assert lines == [str(number) for number in range(len(lines))]
     assert len(lines) > 5
 
 
 def test_exit_that_happened_meanwhile_is_recorded(own_daemon) -> None:
-    own_daemon.docker("run", "-d", "--name", "c", "-i", "busybox", "sh", "-c", "sleep 0.5; exit 9")
-    pid = int(own_daemon.docker("inspect", "-f", "{{.State.Pid}}", "c").stdout)
+    own_daemon.docker("run", "-d", "--name", "cc", "-i", "busybox", "sh", "-c", "sleep 0.5; exit 9")
+    pid = int(own_daemon.docker("inspect", "-f", "{{.State.Pid}}", "cc").stdout)
     own_daemon.end(signal.SIGKILL)
     fd = os.pidfd_open(pid)
     import select
@@ -56,9 +56,9 @@ def test_exit_that_happened_meanwhile_is_recorded(own_daemon) -> None:
     assert select.select([fd], [], [], 20)[0]
     os.close(fd)
     own_daemon.start()
-    assert own_daemon.docker("wait", "c").stdout == "9\n"
+    assert own_daemon.docker("wait", "cc").stdout == "9\n"
     assert (
-        own_daemon.docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "c").stdout
+        own_daemon.docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "cc").stdout
         == "exited 9\n"
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from havre.engine.rooms import Rooms
@@ -126,11 +127,20 @@ def listed(rooms: Rooms, filters: Mapping[str, Sequence[str]], *, all_: bool = F
     users: dict[str, int] = {}
     for one in rooms.containers:
         users[one.record.image_id] = users.get(one.record.image_id, 0) + 1
+    patterns = filters.get("reference") or ()
     return [
-        summary(image, users.get(image.id, 0))
+        summary(_named_as(image, patterns), users.get(image.id, 0))
         for image in rooms.images.all()
         if _passes(rooms, image, filters)
     ]
+
+
+def _named_as(image: Image, patterns: Sequence[str]) -> Image:
+    """With a reference filter only the names that match it are shown."""
+    if not patterns:
+        return image
+    kept = [name for name in image.repo_tags if any(references.matches(each, name) for each in patterns)]
+    return replace(image, repo_tags=tuple(kept))
 
 
 _FILTERS = frozenset({"before", "since", "label", "reference", "dangling", "until"})
