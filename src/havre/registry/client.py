@@ -11,8 +11,8 @@ from havre.registry.auth import Credentials, Tokens, parse_challenges
 from havre.registry.link import Body
 from havre.registry.origin import Origin, join, origin_of
 from havre.registry.refused import refusal
-from havre.registry.transport import NoTls, Pool, Response
-from havre.registry.trust import CERTS_DIRS, Trust
+from havre.registry.transport import NoAnswer, NoTls, Pool, Response
+from havre.registry.trust import CERTS_DIRS, Trust, is_loopback
 from havre.spec.reference import DEFAULT_DOMAIN, DIGEST, Reference
 
 MANIFEST_TYPES = (
@@ -27,6 +27,7 @@ MAX_REDIRECTS = 5
 MAX_TAGS, MAX_TAG_PAGES = 100_000, 1000
 HUB = "registry-1.docker.io"
 USER_AGENT = "havre"
+_AGENT = {"User-Agent": USER_AGENT}
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
@@ -76,7 +77,7 @@ class Client:
         self._mirrors = _mirrors(mirrors)
         self._pool = Pool(self._trust)
         self._tokens = Tokens(self._pool)
-        self._plain: set[str] = set()  # domains found to speak plain http
+        self._schemes: dict[str, str] = {}  # what domains that may be plain were found to speak
 
     def close(self) -> None:
         self._pool.close()
@@ -237,10 +238,10 @@ class Client:
         domain = DEFAULT_DOMAIN if bare in ("", "index.docker.io", HUB) else bare
         reference = Reference(domain, "")
         credentials = Credentials(username, password, identity_token)
-        answer = await self._own(reference, Ask("GET", "/v2/"), None, ())
+        site = Site(await self._base(reference), credentials)
+        answer = await self._pool.request("GET", f"{site.base}/v2/", _AGENT)
         said = await answer.read(MAX_ERROR_BYTES)
         if answer.status == 401:
-            site = Site(await self._base(reference), credentials)
             challenges = parse_challenges(answer.headers.get("www-authenticate", []))
             bearer = next((one for one in challenges if one.scheme == "bearer"), None)
             try:
@@ -265,24 +266,42 @@ class Client:
     # how it gets there
 
     async def _base(self, reference: Reference) -> str:
+        """https, but for registries that may be plain and are."""
         host = HUB if reference.domain == DEFAULT_DOMAIN else reference.domain
-        return f"{'http' if reference.domain in self._plain else 'https'}://{host}"
+        origin = origin_of(f"https://{host}")
+        if not await self._trust.is_insecure(origin):
+            return f"https://{host}"
+        if reference.domain not in self._schemes:
+            self._schemes[reference.domain] = await self._probe(host, here=is_loopback(origin.host))
+        return f"{self._schemes[reference.domain]}://{host}"
+
+    async def _probe(self, host: str, *, here: bool) -> str:
+        """Find out what is spoken, without credentials. This machine is asked in plain first: some servers wait in vain on TLS."""
+        if not here:
+            try:
+                await (await self._pool.request("GET", f"https://{host}/v2/", _AGENT)).read(
+                    MAX_MANIFEST_BYTES
+                )
+            except NoTls:
+                return "http"
+            return "https"
+        try:
+            answer = await self._pool.request("GET", f"http://{host}/v2/", _AGENT)
+            await answer.read(MAX_MANIFEST_BYTES)
+        except NoAnswer:
+            return "https"  # a TLS server hangs up on plain words, or answers 400
+        return "https" if answer.status == 400 else "http"
 
     async def _own(
         self, reference: Reference, ask: Ask, credentials: Credentials | None, scopes: tuple[str, ...]
     ) -> Response:
-        """Ask the registry itself: over TLS, and in plain http only where that is allowed and TLS is not spoken."""
+        """Ask the registry itself."""
         base = await self._base(reference)
         try:
             return await self._send(Site(base, credentials, scopes), ask)
-        except NoTls:
-            if not await self._trust.is_insecure(origin_of(base)):
-                raise
         except Unavailable:
-            self._plain.discard(reference.domain)  # it may speak TLS by now
+            self._schemes.pop(reference.domain, None)  # it may speak otherwise by now
             raise
-        self._plain.add(reference.domain)
-        return await self._send(Site(await self._base(reference), credentials, scopes), ask)
 
     async def _send(self, site: Site, ask: Ask) -> Response:
         return await self._authorized(site, ask.method, site.base + ask.path, ask.headers, ask.body)
@@ -297,7 +316,7 @@ class Client:
         length: int = 0,
     ) -> Response:
         """Send, answer one challenge of the site itself, follow redirects."""
-        sent = {"User-Agent": USER_AGENT, **headers}
+        sent = {**_AGENT, **headers}
         if origin_of(url) != site.origin:  # an upload elsewhere: nothing of ours but the bytes
             return await self._pool.request(method, url, sent, body, length)
         if known := self._tokens.known(site.origin, site.scopes, site.credentials):

@@ -15,6 +15,7 @@ from havre.registry.trust import Trust
 from havre.tasks import in_disk_thread
 
 CONNECT_S = 15.0
+HANDSHAKE_S = 10.0
 READ_S = 300.0  # for a whole small answer
 KEPT, KEPT_S = 4, 60.0  # idle connections per host, and for how long
 MAX_TARGET_BYTES = 16 * 1024
@@ -22,6 +23,10 @@ MAX_TARGET_BYTES = 16 * 1024
 
 class NoTls(Unavailable):
     """The other side does not speak TLS there."""
+
+
+class NoAnswer(Unavailable):
+    """It listens, but does not answer in HTTP."""
 
 
 @dataclass(slots=True)
@@ -217,6 +222,7 @@ async def _connect(link: Link, origin: Origin, context: ssl.SSLContext | None) -
                     origin.port,
                     ssl=context,
                     server_hostname=origin.host if context else None,
+                    ssl_handshake_timeout=HANDSHAKE_S if context else None,
                 )
             return
         except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError):
@@ -259,5 +265,5 @@ def _no_answer(origin: Origin, error: Broken, trust: Trust) -> Unavailable:
     """A TLS 1.3 server asks for a client's certificate only after the handshake: the refusal comes as an alert."""
     if isinstance(error.__cause__, ssl.SSLError):
         place = trust.ca_place(origin).removesuffix("ca.crt") + "client.cert and client.key"
-        return Unavailable(f"{origin} ended the connection: {error}", hint=f"a client certificate in {place}")
-    return Unavailable(f"{origin} does not answer as a registry: {error}")
+        return NoAnswer(f"{origin} ended the connection: {error}", hint=f"a client certificate in {place}")
+    return NoAnswer(f"{origin} does not answer as a registry: {error}")

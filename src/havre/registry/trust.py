@@ -34,9 +34,7 @@ class Trust:
             addresses = await _addresses(origin)
         if any(one in network for one in map(_address, addresses) if one for network in self._networks):
             return True
-        own = _address(origin.host)
-        local = origin.host == "localhost" or (own is not None and own.is_loopback)
-        return local and not self._folders(origin)
+        return is_loopback(origin.host) and not self._folders(origin)
 
     def _folders(self, origin: Origin) -> list[Path]:
         names = dict.fromkeys((str(origin), f"{origin.host}:{origin.port}"))
@@ -69,6 +67,12 @@ class Trust:
     def ca_place(self, origin: Origin) -> str:
         """Where a CA certificate for a registry belongs; what errors name."""
         return f"{self.certs[-1]}/{origin.host}:{origin.port}/ca.crt"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name."""
+    own = _address(host)
+    return host == "localhost" or (own is not None and own.is_loopback)
 
 
 def _bare(entry: str) -> str:
