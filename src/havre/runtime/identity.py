@@ -188,13 +188,13 @@ def become(process: "Process", uid: int, gid: int, groups: list[int]) -> None:
     # uid 0 keeps what execve computes; everyone else has only what is permitted here and inherits nothing.
     if process["seccomp"] and not process["no_new_privileges"]:
         sys.capset(held, held, 0)  # loading a filter without no_new_privs needs CAP_SYS_ADMIN
-        sys.load_seccomp(process["seccomp"])
+        sys.load_seccomp(process["seccomp"], process["seccomp_flags"])
     sys.capset(caps["effective"] & held, caps["permitted"] & held, caps["inheritable"] & held)
     _set_ambient(caps["ambient"] & caps["inheritable"] & caps["permitted"] & held)
     if process["no_new_privileges"]:
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1, "no_new_privs")
         if process["seccomp"]:
-            sys.load_seccomp(process["seccomp"])
+            sys.load_seccomp(process["seccomp"], process["seccomp_flags"])
 
 
 def _set_ambient(wanted: int) -> None:

@@ -61,6 +61,7 @@ class Process(TypedDict):
     rlimits: list[tuple[int, str, int, int]]
     oom_score_adj: int | None
     seccomp: bytes
+    seccomp_flags: int
     terminal: bool
     size: tuple[int, int]  # rows and columns of its terminal; 0, 0: unknown
     init: bool
@@ -190,6 +191,7 @@ def compile_process(
         rlimits=[_rlimit(limit) for limit in process.get("rlimits") or []],
         oom_score_adj=process.get("oomScoreAdj"),
         seccomp=seccomp.compile_profile(filters, os.uname().machine) if filters else b"",
+        seccomp_flags=seccomp.filter_flags(filters) if filters else 0,
         terminal=bool(process.get("terminal")),
         size=_console_size(process.get("consoleSize") or {}),
         init=False,

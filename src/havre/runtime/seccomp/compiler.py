@@ -34,7 +34,15 @@ ACTIONS = {  # linux/seccomp.h
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
-EPERM = 1
+FLAGS = {  # linux/seccomp.h
+    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_LOG": 2,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
+}
+EPERM, ENOSYS = 1, 38
+MAX_ERRNO = 4095  # linux/err.h
+MAX_VALUE = 0xFFFFFFFFFFFFFFFF
 Instruction = tuple[int, int, int, int]  # code, jt, jf, k
 
 
@@ -62,6 +70,10 @@ def compile_profile(profile: dict[str, Any], machine: str = "x86_64") -> bytes:
 @lru_cache(maxsize=32)
 def _compile(text: bytes, machine: str) -> bytes:
     profile = msgspec.json.decode(text)
+    if machine not in NATIVE:
+        raise InvalidParameter(
+            f"seccomp is not supported on {machine}", hint="--security-opt seccomp=unconfined"
+        )
     default = _action(profile.get("defaultAction", ""), profile.get("defaultErrnoRet"))
     wanted = profile.get("architectures") or list(NATIVE[machine])
     native = [name for name in NATIVE[machine] if name in wanted or name == NATIVE[machine][0]]
@@ -80,11 +92,22 @@ def _compile(text: bytes, machine: str) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
+def filter_flags(profile: dict[str, Any]) -> int:
+    """Return the flags of seccomp(2); speculation stays allowed when none is named, as in runc. Raises InvalidParameter."""
+    names = profile.get("flags") or ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
+    for name in names:
+        if name not in FLAGS:
+            raise InvalidParameter(f"seccomp flag {name!r} is not known", hint=", ".join(FLAGS))
+    return sum(FLAGS[name] for name in set(names))
+
+
 def _action(name: str, errno: int | None) -> int:
-    if name == "SCMP_ACT_NOTIFY" or name not in ACTIONS:
+    if name not in ACTIONS:
         raise InvalidParameter(f"seccomp action {name!r} is not supported", hint=", ".join(ACTIONS))
-    data = (EPERM if errno is None else errno) & 0xFFFF if name in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE") else 0
-    return ACTIONS[name] | data
+    if name not in ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"):
+        return ACTIONS[name]
+    number = EPERM if errno is None else _number({"errnoRet": errno}, "errnoRet", MAX_ERRNO)
+    return ACTIONS[name] | number
 
 
 def _architecture(
@@ -95,26 +118,44 @@ def _architecture(
         action = _action(rule.get("action", ""), rule.get("errnoRet"))
         branches = _branches(rule.get("args") or [], action)
         for name in rule.get("names") or []:
-            if (
-                number := numbers.get(name)
-            ) is not None:  # a name this architecture lacks cannot be called here
+            number = numbers.get(name)
+            if number is not None:  # a name this architecture lacks cannot be called here
                 answers[number] = (*answers.get(number, ()), *branches)
     runs = _runs(answers, default)
+    if answers and default not in (ACTIONS["SCMP_ACT_ALLOW"], ACTIONS["SCMP_ACT_LOG"]):
+        runs = _end_at(runs, max(answers) + 1)
     head: list[Instruction] = [(LD_ABS, 0, 0, NR_OFFSET)]
     if x32:
         head += [(JGE, 0, 1, X32_BIT), (RET, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | EPERM)]
     return head + _tree(runs, default)
 
 
+def _end_at(runs: list["Run"], end: int) -> list["Run"]:
+    """Calls newer than every call the profile knows answer ENOSYS, so that a libc falls back to the old one (as in runc)."""
+    unknown = (Branch((), ACTIONS["SCMP_ACT_ERRNO"] | ENOSYS),)
+    return [*(run for run in runs if run[0] < end), (end, unknown)]
+
+
 def _branches(args: Sequence[dict[str, Any]], action: int) -> tuple[Branch, ...]:
-    """Conditions on different arguments must all hold; on the same argument any of them (libseccomp's reading)."""
-    found = [
-        Condition(int(arg["index"]), str(arg["op"]), int(arg["value"]), int(arg.get("valueTwo") or 0))
-        for arg in args
-    ]
+    """Conditions on different arguments must all hold; on the same argument any of them (runc's reading)."""
+    found = [_condition(arg) for arg in args]
     if len({condition.index for condition in found}) < len(found):
         return tuple(Branch((condition,), action) for condition in found)
     return (Branch(tuple(found), action),)
+
+
+def _condition(arg: dict[str, Any]) -> Condition:
+    if arg.get("op") not in OPERATORS:
+        raise InvalidParameter(f"seccomp operator {arg.get('op')!r} is not known", hint=", ".join(OPERATORS))
+    value, value_two = _number(arg, "value", MAX_VALUE), _number(arg, "valueTwo", MAX_VALUE, 0)
+    return Condition(_number(arg, "index", 5), arg["op"], value, value_two)
+
+
+def _number(arg: dict[str, Any], key: str, highest: int, default: int | None = None) -> int:
+    value = arg.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= highest:
+        raise InvalidParameter(f"seccomp {key} {value!r} is not a number from 0 to {highest}")
+    return value
 
 
 Run = tuple[int, tuple[Branch, ...]]  # first number, its answers; it reaches to the next run
@@ -145,7 +186,7 @@ def _leaf(branches: tuple[Branch, ...], default: int) -> list[Instruction]:
     code: list[Instruction] = []
     for branch in branches:
         tests = [test for condition in branch.conditions for test in _test(condition)]
-        body = _resolve(tests, 1) + [(RET, 0, 0, branch.action)]
+        body = [*_resolve(tests, 1), (RET, 0, 0, branch.action)]
         code += body
         if not branch.conditions:
             return code
@@ -177,54 +218,52 @@ def _next_load(tests: list[Test], place: int) -> int:
 def _test(condition: Condition) -> list[Test]:
     """64-bit comparison in two 32-bit halves. The first load carries jt=1 as a mark; the kernel ignores jt of a load."""
     low_at = ARGS_OFFSET + 8 * condition.index
-    value = condition.value & 0xFFFFFFFFFFFFFFFF
     load_high: Test = (LD_ABS, 1, 0, low_at + 4)
     load_low: Test = (LD_ABS, 0, 0, low_at)
+    high, low = _halves(condition.value)
     if condition.op == "SCMP_CMP_MASKED_EQ":
-        mask, wanted = value, condition.value_two
+        wanted_high, wanted_low = _halves(condition.value_two)
         return [
             load_high,
-            (AND, 0, 0, mask >> 32),
-            (JEQ, 0, FALSE, wanted >> 32 & 0xFFFFFFFF),
+            (AND, 0, 0, high),
+            (JEQ, 0, FALSE, wanted_high),
             load_low,
-            (AND, 0, 0, mask & 0xFFFFFFFF),
-            (JEQ, TRUE, FALSE, wanted & 0xFFFFFFFF),
+            (AND, 0, 0, low),
+            (JEQ, TRUE, FALSE, wanted_low),
         ]
-    high, low = value >> 32, value & 0xFFFFFFFF
-    shapes: dict[str, list[Test]] = {
-        "SCMP_CMP_EQ": [load_high, (JEQ, 0, FALSE, high), load_low, (JEQ, TRUE, FALSE, low)],
-        "SCMP_CMP_NE": [load_high, (JEQ, 0, TRUE, high), load_low, (JEQ, FALSE, TRUE, low)],
-        "SCMP_CMP_GT": [
+    above, equal = OPERATORS[condition.op]
+    if condition.op in ("SCMP_CMP_EQ", "SCMP_CMP_NE"):
+        return [
             load_high,
-            (JGT, TRUE, 0, high),
-            (JEQ, 0, FALSE, high),
+            (JEQ, 0, _goto(not equal), high),
             load_low,
-            (JGT, TRUE, FALSE, low),
-        ],
-        "SCMP_CMP_GE": [
-            load_high,
-            (JGT, TRUE, 0, high),
-            (JEQ, 0, FALSE, high),
-            load_low,
-            (JGE, TRUE, FALSE, low),
-        ],
-        "SCMP_CMP_LT": [
-            load_high,
-            (JGT, FALSE, 0, high),
-            (JEQ, 0, TRUE, high),
-            load_low,
-            (JGE, FALSE, TRUE, low),
-        ],
-        "SCMP_CMP_LE": [
-            load_high,
-            (JGT, FALSE, 0, high),
-            (JEQ, 0, TRUE, high),
-            load_low,
-            (JGT, FALSE, TRUE, low),
-        ],
-    }
-    if condition.op not in shapes or not 0 <= condition.index < 6:
-        raise InvalidParameter(
-            f"seccomp argument filter {condition.op!r} on argument {condition.index} is not known"
-        )
-    return shapes[condition.op]
+            (JEQ, _goto(equal), _goto(not equal), low),
+        ]
+    last = JGT if above != equal else JGE  # GT and LE part behind the value, GE and LT before it
+    return [
+        load_high,
+        (JGT, _goto(above), 0, high),
+        (JEQ, 0, _goto(not above), high),
+        load_low,
+        (last, _goto(above), _goto(not above), low),
+    ]
+
+
+def _halves(value: int) -> tuple[int, int]:
+    return value >> 32, value & 0xFFFFFFFF
+
+
+def _goto(holds: bool) -> int:
+    return TRUE if holds else FALSE
+
+
+# Whether the comparison holds above the value, and at it.
+OPERATORS = {
+    "SCMP_CMP_NE": (True, False),
+    "SCMP_CMP_LT": (False, False),
+    "SCMP_CMP_LE": (False, True),
+    "SCMP_CMP_EQ": (False, True),
+    "SCMP_CMP_GE": (True, True),
+    "SCMP_CMP_GT": (True, False),
+    "SCMP_CMP_MASKED_EQ": (False, True),
+}

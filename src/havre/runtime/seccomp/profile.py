@@ -14,6 +14,9 @@ CLONE_NAMESPACES = (
     0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}: a new user namespace opens the whole kernel
 )
 AF_ALG, AF_VSOCK = 38, 40  # copy.fail (2026) and host channels: Docker 29.4 closed both
+AF_LAST = 63  # linux/socket.h ends at 45; the rest is room for new ones
+SYS_SOCKET, SYS_BIND, SYS_SENDMMSG = 1, 2, 20  # linux/net.h
+LOW_HALF = 0xFFFFFFFF
 PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)  # PER_LINUX, PER_LINUX32, UNAME26, both, ask
 
 # Allowed only with the capability that the kernel would ask for anyway.
@@ -31,7 +34,7 @@ BY_CAPABILITY: dict[str, str] = {
     "CAP_SYS_PACCT": "acct",
     "CAP_SYS_PTRACE": "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace",
     "CAP_SYS_RAWIO": "iopl ioperm",
-    "CAP_SYS_TIME": "settimeofday stime clock_settime clock_settime64 clock_adjtime clock_adjtime64",
+    "CAP_SYS_TIME": "settimeofday stime clock_settime clock_settime64",
     "CAP_SYS_TTY_CONFIG": "vhangup",
     "CAP_SYS_NICE": "get_mempolicy mbind set_mempolicy set_mempolicy_home_node move_pages migrate_pages",
 }
@@ -43,9 +46,9 @@ HARMLESS_SINCE_4_8 = frozenset(
 NEVER = frozenset(
     "add_key keyctl request_key userfaultfd io_uring_setup io_uring_enter io_uring_register swapon swapoff nfsservctl pivot_root "
     "_sysctl sysfs ustat uselib vm86 vm86old create_module get_kernel_syms query_module afs_syscall tuxcall security vserver "
-    "getpmsg putpmsg epoll_ctl_old epoll_wait_old bdflush break ftime gtty stty lock mpx prof profil ulimit idle socketcall".split()
+    "getpmsg putpmsg epoll_ctl_old epoll_wait_old bdflush break ftime gtty stty lock mpx prof profil ulimit idle".split()
 )
-FILTERED = frozenset("clone clone3 personality socket".split())
+FILTERED = frozenset("clone clone3 personality socket socketcall".split())
 
 
 def default_profile(capabilities: Sequence[str]) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def default_profile(capabilities: Sequence[str]) -> dict[str, Any]:
         rules.append(_allow(["clone3"]))
     else:
         rules.append(_allow(["clone"], [_arg(0, CLONE_NAMESPACES, "SCMP_CMP_MASKED_EQ", 0)]))
-        rules.append({"names": ["clone3", "socketcall"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS})
+        rules.append(_refuse(["clone3"]))
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 1,
@@ -74,11 +77,34 @@ def _personality() -> Iterable[dict[str, Any]]:
 
 
 def _socket() -> Iterable[dict[str, Any]]:
-    """Every family but AF_ALG and AF_VSOCK. On i386 socketcall hides its family, so it answers ENOSYS and libc uses socket."""
-    below, above = _arg(0, AF_ALG, "SCMP_CMP_LT"), _arg(0, AF_VSOCK, "SCMP_CMP_GT")
-    return [
-        _allow(["socket"], [condition]) for condition in (below, _arg(0, AF_ALG + 1, "SCMP_CMP_EQ"), above)
-    ]
+    """Every family but AF_ALG and AF_VSOCK, by the 32 bits the kernel reads: 64-bit comparisons can be led astray by the upper half.
+
+    On i386, socketcall hides its family in memory: making a socket that way answers ENOSYS, and libc goes on to socket(2).
+    """
+    yield from (_allow(["socket"], [arg]) for arg in _ranges(0, AF_ALG - 1))
+    yield from (_allow(["socket"], [arg]) for arg in _ranges(AF_ALG + 1, AF_VSOCK - 1))
+    yield from (_allow(["socket"], [arg]) for arg in _ranges(AF_VSOCK + 1, AF_LAST))
+    yield from (_allow(["socketcall"], [arg]) for arg in _ranges(SYS_BIND, SYS_SENDMMSG))
+    yield _refuse(["socketcall"], [_arg(0, LOW_HALF, "SCMP_CMP_MASKED_EQ", SYS_SOCKET)])
+
+
+def _ranges(first: int, last: int) -> Iterable[dict[str, Any]]:
+    """Return masked comparisons of argument 0 that together say first <= arg <= last: one for each aligned block."""
+    while first <= last:
+        size = first & -first or 1 << 32
+        while first + size - 1 > last:
+            size >>= 1
+        yield _arg(0, LOW_HALF & -size, "SCMP_CMP_MASKED_EQ", first)
+        first += size
+
+
+def _refuse(names: list[str], args: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {
+        "names": names,
+        "action": "SCMP_ACT_ERRNO",
+        "errnoRet": ENOSYS,
+        **({"args": args} if args else {}),
+    }
 
 
 def _allow(names: list[str], args: list[dict[str, Any]] | None = None) -> dict[str, Any]:
