@@ -142,9 +142,10 @@ def test_hooks_run_in_the_specs_order_with_the_state_on_stdin(oci):
 def test_create_runtime_hook_sees_the_network_namespace_of_the_container(oci):
     log = oci.folder / "net"
     script = f"pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); readlink /proc/$pid/ns/net > {log}"
-    edit = lambda config: config.update(
-        hooks={"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
-    )  # noqa: E731
+
+    def edit(config):
+        config.update(hooks={"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]})
+
     assert oci.run("true", edit=edit).returncode == 0
     assert log.read_text().startswith("net:[") and log.read_text().strip() != os.readlink("/proc/self/ns/net")
 
@@ -152,9 +153,10 @@ def test_create_runtime_hook_sees_the_network_namespace_of_the_container(oci):
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
 def test_create_fails_and_poststop_runs_when_a_hook_fails(oci, kind):
     log = oci.folder / "log"
-    edit = lambda config: config.update(
-        hooks={kind: [hook(log, kind, "exit 3")], "poststop": [hook(log, "poststop")]}
-    )  # noqa: E731
+
+    def edit(config):
+        config.update(hooks={kind: [hook(log, kind, "exit 3")], "poststop": [hook(log, "poststop")]})
+
     done = oci("create", "-b", oci.bundle("true", edit=edit), "x")
     assert done.returncode == 1 and f"error running {kind} hook #0: exit status 3" in done.stderr
     assert [line.rsplit(" ", 1)[1] for line in log.read_text().splitlines()] == [kind, "poststop"]
@@ -173,7 +175,10 @@ def test_create_fails_when_a_hook_takes_longer_than_its_timeout(oci):
 
 def test_poststop_goes_on_when_one_hook_fails(oci):
     log = oci.folder / "log"
-    edit = lambda config: config.update(hooks={"poststop": [hook(log, "a", "exit 1"), hook(log, "b")]})  # noqa: E731
+
+    def edit(config):
+        config.update(hooks={"poststop": [hook(log, "a", "exit 1"), hook(log, "b")]})
+
     assert oci.run("true", edit=edit).returncode == 0
     assert [line.rsplit(" ", 1)[1] for line in log.read_text().splitlines()] == ["a", "b"]
 

@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import struct
-import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
@@ -97,18 +96,31 @@ def _copy_size(master: int) -> None:
         resize(master, rows, columns)
 
 
-def forward_signals(deliver: Callable[[int], None]) -> None:
-    """Pass every signal we get on to the container, but for those that speak of us."""
-    own = {
-        signal.SIGKILL,
-        signal.SIGSTOP,
-        signal.SIGCHLD,
-        signal.SIGWINCH,
-        signal.SIGPIPE,
-        signal.SIGURG,
-        signal.SIGSEGV,
-    }
-    for number in signal.valid_signals() - own:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, lambda caught, _: deliver(caught))
-    sys.stdout.flush()
+class SignalForwarder:
+    """Passes every signal we get on to the container, but for those that speak of us; keeps what comes before there is one."""
+
+    _OWN = frozenset(
+        (
+            signal.SIGKILL,
+            signal.SIGSTOP,
+            signal.SIGCHLD,
+            signal.SIGWINCH,
+            signal.SIGPIPE,
+            signal.SIGURG,
+            signal.SIGSEGV,
+        )
+    )
+
+    def __init__(self) -> None:
+        self._early: list[int] = []
+        self._deliver: Callable[[int], None] = self._early.append
+        for number in signal.valid_signals() - self._OWN:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, lambda caught, _: self._deliver(caught))
+
+    def deliver(self, deliver: Callable[[int], None]) -> None:
+        """From now on call `deliver` with each signal, first with the early ones."""
+        self._deliver = deliver
+        for number in self._early:
+            deliver(number)
+        self._early.clear()

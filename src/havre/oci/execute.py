@@ -5,7 +5,7 @@ from typing import Any
 
 from havre.errors import Conflict, InvalidParameter, KernelError
 from havre.linux import syscalls as sys
-from havre.oci import bundle, flags, launch, lifecycle, schema, state
+from havre.oci import bundle, console, flags, launch, lifecycle, schema, state
 from havre.oci.context import Context
 from havre.oci.state import Container
 from havre.runtime import caps, spawn
@@ -27,6 +27,7 @@ def execute(context: Context, options: flags.Options, words: list[str]) -> int:
     linux = container.config.get("linux") or {}
     process = compile_process(wanted, linux.get("seccomp"), "", [])
     launch.preserve(process, options)
+    signals = None if detached else console.SignalForwarder()
     started = _join(container, process, _cgroup(container.cgroup, flags.several(options, "cgroup")))
     for warning in started.warnings:
         context.report.warn(warning)
@@ -37,7 +38,7 @@ def execute(context: Context, options: flags.Options, words: list[str]) -> int:
         os.kill(started.pid, 9)
         os.waitpid(started.pid, 0)
         raise
-    return 0 if detached else lifecycle.follow(started.pid, master)
+    return 0 if signals is None else lifecycle.follow(started.pid, master, signals)
 
 
 def _join(container: Container, process: Process, cgroup: CgroupPlan) -> spawn.Started:

@@ -173,7 +173,8 @@ def _make_gate(folder: str) -> tuple[int, int]:
 
 def _parents_part(context: Context, program: Program) -> Callable[[int], list[str]]:
     def prepare(pid: int) -> list[str]:
-        cgroups.attach(program["cgroup"], pid)
+        if program["uid_map"]:
+            cgroups.attach(program["cgroup"], pid)
         warnings = []
         wanted = program["process"]["oom_score_adj"]
         if wanted is not None and (refused := identity.set_oom_score(str(pid), wanted)):

@@ -90,13 +90,14 @@ def run(context: Context, options: flags.Options, words: list[str]) -> int:
     detached = bool(options.get("detach"))
     if not detached and not options.get("no-subreaper"):
         sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 1, "subreaper")
+    signals = None if detached else console.SignalForwarder()
     launched = launch.launch(context, options, words[0], gated=False, detached=detached)
     container = launched.container
     try:
         run_poststart(context, container)
-        if detached:
+        if signals is None:
             return 0
-        code = follow(container.pid, launched.master)
+        code = follow(container.pid, launched.master, signals)
     except BaseException:
         _send(container, signal.SIGKILL)
         _reap(container.pid)
@@ -107,10 +108,10 @@ def run(context: Context, options: flags.Options, words: list[str]) -> int:
     return code
 
 
-def follow(pid: int, master: int) -> int:
+def follow(pid: int, master: int, signals: console.SignalForwarder) -> int:
     """Stay with a child in the foreground: pass signals on, relay its terminal, return its exit code (128+n for a signal)."""
     pidfd = sys.pidfd_open(pid)
-    console.forward_signals(lambda number: _quietly_signal(pidfd, number))
+    signals.deliver(lambda number: _quietly_signal(pidfd, number))
     if master >= 0:
         console.relay(master, pidfd)
     code = _reap(pid)
