@@ -125,7 +125,9 @@ class _Pull:
                 )
         else:
             _check(manifests.parse_manifest(data))
-        await whole(in_disk_thread(self._images.content.put, data, digest))
+        async with lock_for(self._images.arriving, digest):
+            if not self._images.content.has(digest):
+                await whole(in_disk_thread(self._images.content.put, data, digest))
         target = Descriptor(kind, digest, len(data))
         if inner is None:
             return target, manifests.parse_manifest(data)
