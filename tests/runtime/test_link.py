@@ -78,10 +78,12 @@ def test_only_asked_streams_are_sent(harness, client):
     async def main(runtime):
         plan = harness.plan("sh", "-c", "echo out; echo err >&2")
         clients = [client(stdout=True, stderr=False), client(stdout=False, stderr=True)]
-        await runtime.start(plan, [one.attached for one in clients])
+        monitor = await runtime.start(plan, [one.attached for one in clients])
         for one in clients:
             one.given()
-        return [await one.streams() for one in clients]
+        streams = [await one.streams() for one in clients]
+        await monitor.exited
+        return streams
 
     assert harness.run(main) == [(b"out\n", b""), (b"", b"err\n")]
 
@@ -303,7 +305,9 @@ def test_resize_reaches_the_process(harness, client):
         one.given()
         await one.read_until(b"ready")
         await monitor.resize("", 40, 120)
-        return await one.read()
+        output = await one.read()
+        await monitor.exited
+        return output
 
     assert b"40 120" in harness.run(main)
 

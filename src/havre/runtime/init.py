@@ -17,6 +17,7 @@ import termios
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
 from havre.runtime import hooks, identity, rootfs
+from havre.runtime.cgroup import files as cgroups
 
 TIOCGPTPEER = 0x5441  # asm-generic/ioctls.h: open the slave of a master without a path
 TYPE_CHECKING = False
@@ -63,6 +64,8 @@ def run(
         )  # nothing inside may read this process: it still is the host's python
         if channel.recv(16) != b"go":
             os._exit(1)  # the monitor has gone or gave up
+        if not program["uid_map"]:  # that one is another user already, and its parent attaches it
+            cgroups.enter(program["cgroup"])
         _enter_namespaces(program)
         process = program["process"]
         root = rootfs.build(program, outside)

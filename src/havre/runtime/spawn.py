@@ -219,7 +219,7 @@ def _join(
     """In the helper: cgroup, then all namespaces at once, then a sibling that is born inside and goes on to execve."""
     try:
         sys.prctl(sys.PR_SET_DUMPABLE, 0)
-        cgroups.attach(cgroup, 0)
+        cgroups.enter(cgroup)
         if process["oom_score_adj"] is not None and (
             text := identity.set_oom_score("self", process["oom_score_adj"])
         ):

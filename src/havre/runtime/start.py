@@ -70,7 +70,8 @@ def _create(program: "Program", plan: "RunPlan", stdio: tuple[int, int, int]) ->
 
 def _prepare(program: "Program", pid: int) -> list[str]:
     """The parent's part before init goes on: cgroup, network, OOM score. Return warnings."""
-    cgroups.attach(program["cgroup"], pid)
+    if program["uid_map"]:
+        cgroups.attach(program["cgroup"], pid)
     if program["veths"] or program["flags"] & sys.CLONE_NEWNET:
         netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:

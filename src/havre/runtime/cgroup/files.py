@@ -37,9 +37,24 @@ def update(plan: "CgroupPlan") -> None:
 
 
 def attach(plan: "CgroupPlan", pid: int) -> None:
-    """Move a process in; 0 is the caller."""
+    """Move a process in."""
     for path in plan["directories"]:
         _write(path + "/cgroup.procs", str(pid))
+
+
+def enter(plan: "CgroupPlan") -> None:
+    """Move the caller in, which must have one thread only.
+
+    On v1 through `tasks`: a thread that moves itself needs no lock over all processes, which costs an RCU grace period after
+    every idle moment (cgroup_attach_lock in kernel/cgroup/cgroup.c): 0.4 ms for nine hierarchies where cgroup.procs takes 5-20 ms.
+    """
+    for path in plan["directories"]:
+        try:
+            _write(path + "/tasks", "0")
+        except KernelError as error:
+            if error.errno != 2:
+                raise
+            _write(path + "/cgroup.procs", "0")  # v2 has no tasks
 
 
 def freeze(state_file: str) -> None:
