@@ -432,3 +432,46 @@ def test_settings_change_only_without_running_containers(world):
         assert "other0" not in w.snapshot()
 
     world(body)
+
+
+def sysctls():
+    """Every readable IPv4 and IPv6 switch of the namespace."""
+    found = {}
+    for base in ("/proc/sys/net/ipv4", "/proc/sys/net/ipv6", "/proc/sys/net/bridge"):
+        for folder, _, names in os.walk(base):
+            for name in names:
+                try:
+                    found[f"{folder}/{name}"] = open(f"{folder}/{name}").read()
+                except (OSError, UnicodeDecodeError):
+                    continue
+    return found
+
+
+def test_nothing_else_of_the_host_is_changed(world):
+    def body(w):
+        os.system(
+            "nft 'add table ip mine; add chain ip mine c { type filter hook forward priority 0; policy accept; }'"
+        )
+        os.system("nft 'add rule ip mine c ip saddr 10.1.1.1 drop'; ip route add 10.7.0.0/16 via 10.99.0.2")
+        os.system(
+            "echo 1 > /proc/sys/net/ipv4/ip_forward"
+        )  # when it is 0, switching it on is the one thing changed
+        others, before = w.snapshot(), sysctls()
+        networks = w.networks()
+        networks.create(NetworkRequest("shop"))
+        networks.connect("shop", "c1", ports=[PortRequest(80)])
+        changed = {name for name, value in sysctls().items() if before.get(name, value) != value}
+        volatile = {name for name in changed if name.endswith(("nr_entries", "_count", "/stat"))}
+        assert changed - volatile == set()
+        for bridge in ("docker0", networks.get("shop").bridge):
+            assert (
+                sysctls()[f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra"] == "0\n"
+            )  # a container cannot route the host
+        networks.disconnect("c1")
+        networks.remove("shop")
+        mine = w.snapshot()
+        assert all(line in mine for line in others.splitlines() if line.strip())
+        os.system("ip link del docker0; nft delete table inet havre_abcd1234")
+        assert w.snapshot() == others
+
+    world(body)
