@@ -1,8 +1,8 @@
 """A terminal and a hijacked connection: raw mode, window size, detach keys, signals. Lean until used."""
 
+import _signal as signal  # the C module: `signal` itself would bring enum
 import os
 import select
-import signal
 import sys
 
 from havre.errors import InvalidParameter
@@ -75,14 +75,12 @@ class Raw:
 
 
 def proxy_signals(send: "Callable[[str], None]") -> None:
-    """Pass every signal on to the container, by name."""
+    """Pass every signal on to the container, by number."""
     for number in signal.valid_signals():
         if number in NOT_PROXIED or number >= signal.SIGRTMIN:
             continue
         try:
-            signal.signal(
-                number, lambda caught, _frame: send(signal.Signals(caught).name.removeprefix("SIG"))
-            )
+            signal.signal(number, lambda caught, _frame: send(str(caught)))
         except (OSError, ValueError):
             continue
 
