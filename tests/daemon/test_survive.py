@@ -1,6 +1,5 @@
 """The daemon is killed and comes back; nothing of a container is lost, and nothing is left on the host."""
 
-import hashlib
 import os
 import signal
 import subprocess

@@ -173,19 +173,39 @@ async def _from_body(request: Request, work: Callable[[Any], Awaitable[Any]]) ->
 
 
 async def _feed(request: Request, fd: int) -> None:
+    """Write the body into a pipe as fast as it is read."""
     os.set_blocking(fd, False)
-    loop = asyncio.get_running_loop()
-    transport, protocol = await loop.connect_write_pipe(
-        asyncio.streams.FlowControlMixin, os.fdopen(fd, "wb", buffering=0)
-    )
     try:
         async for chunk in request.chunks():
-            transport.write(chunk)
-            await protocol._drain_helper()
-    except (ConnectionError, OSError):
+            view = memoryview(chunk)
+            while view:
+                try:
+                    view = view[os.write(fd, view) :]
+                except BlockingIOError:
+                    await _ready(fd, writing=True)
+    except BrokenPipeError:
         pass  # the work has what it wanted
     finally:
-        transport.close()
+        os.close(fd)
+
+
+async def _ready(fd: int, *, writing: bool) -> None:
+    """Wait until a pipe can be read or written."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    if writing:
+        loop.add_writer(fd, wake)
+    else:
+        loop.add_reader(fd, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(fd) if writing else loop.remove_reader(fd)
 
 
 async def save(call: Call) -> None:
@@ -216,18 +236,12 @@ async def _save_into(call: Call, names: list[str], fd: int) -> None:
 
 async def _send_file(stream: Stream, fd: int) -> None:
     """Send what comes out of a pipe until its end."""
-    loop = asyncio.get_running_loop()
     os.set_blocking(fd, False)
     while True:
         try:
             data = os.read(fd, PIPE_STEP_BYTES)
         except BlockingIOError:
-            ready: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))  # noqa: B023
-            try:
-                await ready
-            finally:
-                loop.remove_reader(fd)
+            await _ready(fd, writing=False)
             continue
         if not data:
             return

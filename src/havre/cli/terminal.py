@@ -1,6 +1,6 @@
 """A terminal and a hijacked connection: raw mode, window size, detach keys, signals. Lean until used."""
 
-import _signal as signal  # the C module: `signal` itself would bring enum
+import _signal as signal  # type: ignore[import-not-found] # the C module: `signal` itself would bring enum
 import os
 import select
 import sys

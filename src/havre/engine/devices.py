@@ -111,8 +111,8 @@ def _node(source: str, target: str, access: str) -> Device | None:
 
 
 def _numbers(host: HostConfig) -> dict[str, tuple[int, int]]:
-    fields = ("blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps")
-    fields += ("blkio_device_read_iops", "blkio_device_write_iops")
+    limits = ("read_bps", "write_bps", "read_iops", "write_iops")
+    fields = ["blkio_weight_device", *(f"blkio_device_{limit}" for limit in limits)]
     paths = {device.path or "" for field in fields for device in getattr(host, field) or []}
     numbers: dict[str, tuple[int, int]] = {}
     for path in paths:

@@ -94,7 +94,8 @@ def _publish(container: Container, value: str) -> bool:
     host = container.record.host_config
     for key, bindings in (host.port_bindings or {}).items():
         port, found = parse_port(key)
-        ports = [port, *(int(each.host_port) for each in bindings or [] if (each.host_port or "").isdigit())]
+        hosts = [each.host_port or "" for each in bindings or []]
+        ports = [port, *(int(text) for text in hosts if text.isdigit())]
         if found == proto and any(first <= each <= last for each in ports):
             return True
     return False

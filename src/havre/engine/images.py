@@ -68,9 +68,11 @@ async def push(
 async def load(rooms: Rooms, stream: BinaryIO, progress: Progress) -> list[str]:
     """Load an archive; returns the names. `progress` is called in the event loop."""
     loop = asyncio.get_running_loop()
-    names = await in_disk_thread(
-        rooms.images.load, stream, lambda message: loop.call_soon_threadsafe(progress, message)
-    )
+
+    def report(message: dict[str, Any]) -> None:
+        loop.call_soon_threadsafe(progress, message)
+
+    names = await in_disk_thread(rooms.images.load, stream, report)
     for name in names:
         rooms.events.publish("image", "load", name, {"name": name})
     return names

@@ -1,6 +1,6 @@
 """GET /networks and /networks/{id}."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from havre.clock import rfc3339
@@ -21,7 +21,7 @@ def listed(rooms: Rooms, filters: Mapping[str, Sequence[str]]) -> list[dict[str,
 
 
 def _passes(rooms: Rooms, network: Network, filters: Mapping[str, Sequence[str]]) -> bool:
-    tests = {
+    tests: dict[str, Callable[[str], bool]] = {
         "driver": lambda value: network.driver == value,
         "id": lambda value: network.id.startswith(value),
         "name": lambda value: value in network.name,

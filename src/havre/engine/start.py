@@ -20,7 +20,7 @@ async def start(rooms: Rooms, ref: str) -> None:
         try:
             await begin(rooms, container)
             return
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again below, after the lock is free
             failure = error
     if container.record.host_config.auto_remove and not container.running:
         await remove_container(rooms, container, force=False)

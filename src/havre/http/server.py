@@ -94,7 +94,7 @@ class Listening:
     async def _handle(self, connection: Connection, request: Request) -> None:
         """Run the handler as a task that ends when its client leaves."""
         task = asyncio.ensure_future(self._handler(request))
-        connection.on_gone = task.cancel
+        connection.on_gone = lambda: _cancel(task)
         if connection.gone:
             task.cancel()
         try:
@@ -112,6 +112,10 @@ class Listening:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _cancel(task: "asyncio.Future[None]") -> None:
+    task.cancel()
 
 
 async def listen_unix(
