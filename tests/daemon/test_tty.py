@@ -1,0 +1,128 @@
+"""A terminal, end to end: a pty on our side, the CLI, the daemon, the container's own pty."""
+
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.daemon, pytest.mark.compat]
+SRC = Path(__file__).parents[2] / "src"
+LIMIT_S = 20
+
+
+class Terminal:
+    """A program on a pty, read until a text shows up."""
+
+    def __init__(self, words: list[str], config: str) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(31, 97)
+        env = {**os.environ, "PYTHONPATH": str(SRC), "DOCKER_CONFIG": config, "TERM": "xterm"}
+        self.process = subprocess.Popen(
+            words,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=env,
+            start_new_session=True,
+            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def resize(self, rows: int, columns: int) -> None:
+        ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def until(self, text: str) -> str:
+        """Return everything up to and with `text`."""
+        end = time.monotonic() + LIMIT_S
+        while text not in self.seen:
+            left = end - time.monotonic()
+            assert left > 0, f"no {text!r} in {self.seen!r}"
+            if select.select([self.master], [], [], left)[0]:
+                try:
+                    self.seen += os.read(self.master, 65536).decode(errors="replace")
+                except OSError:
+                    assert text in self.seen, f"no {text!r} in {self.seen!r}"
+        found, _, self.seen = self.seen.partition(text)
+        return found + text
+
+    def code(self) -> int:
+        return self.process.wait(LIMIT_S)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture(params=["docker", "havre"])
+def terminal(request: pytest.FixtureRequest, daemon):
+    opened: list[Terminal] = []
+
+    def open_terminal(*words: str) -> Terminal:
+        program = ["docker"] if request.param == "docker" else [sys.executable, "-m", "havre"]
+        opened.append(Terminal([*program, "-H", daemon.url, *words], str(daemon.root / "config")))
+        return opened[-1]
+
+    yield open_terminal
+    for one in opened:
+        one.close()
+
+
+def test_run_it_has_a_terminal_of_the_right_size_and_ends_with_the_shells_code(terminal) -> None:
+    shell = terminal("run", "-it", "--rm", "busybox", "sh")
+    shell.until("# ")
+    shell.type("tty; stty size; echo $TERM\n")
+    assert "/dev/pts/0" in shell.until("/dev/pts/0")
+    shell.until("31 97")
+    shell.until("xterm")
+    shell.resize(40, 120)
+    os.kill(shell.process.pid, signal.SIGWINCH)
+    shell.type("sleep 0.3; stty size\n")
+    shell.until("40 120")
+    shell.type("exit 6\n")
+    assert shell.code() == 6
+
+
+def test_detach_keys_leave_the_shell_alive_and_attach_comes_back(terminal, daemon) -> None:
+    shell = terminal("run", "-it", "--name", "term", "busybox", "sh")
+    try:
+        shell.until("# ")
+        shell.type("mark=here\n")
+        shell.until("# ")
+        shell.type("\x10\x11")
+        assert shell.code() == 0
+        again = terminal("attach", "term")
+        again.type("\n")
+        again.until("# ")
+        again.type("echo $mark again\n")
+        again.until("here again")
+        again.type("exit 4\n")
+        assert again.code() == 4
+    finally:
+        daemon.docker("rm", "-f", "term")
+
+
+def test_exec_it_has_a_terminal_of_its_own(terminal, daemon) -> None:
+    daemon.docker("run", "-d", "--name", "host", "busybox", "sleep", "100")
+    try:
+        shell = terminal("exec", "-it", "host", "sh", "-c", "tty; stty size; read word; exit 3")
+        shell.until("/dev/pts/0")
+        shell.until("31 97")
+        shell.type("go\n")
+        assert shell.code() == 3
+    finally:
+        daemon.docker("rm", "-f", "host")
