@@ -29,8 +29,6 @@ _NOT_YET = (
     ("POST", "/grpc"),
     ("POST", "/commit"),
     ("POST", "/containers/{name}/update"),
-    ("POST", "/containers/{name}/attach/ws"),
-    ("GET", "/containers/{name}/attach/ws"),
     ("GET", "/containers/{name}/changes"),
     ("GET", "/containers/{name}/export"),
     ("GET", "/containers/{name}/archive"),

@@ -6,6 +6,7 @@ from havre.engine import attach as attaching
 from havre.engine import logs as logging
 from havre.engine.logs import LogStream
 from havre.errors import InvalidParameter
+from havre.http import websocket
 from havre.http.server import Stream
 
 RAW, MULTIPLEXED = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
@@ -24,6 +25,25 @@ def frame(stream: str, data: bytes) -> bytes:
     return bytes((_NUMBERS[stream], 0, 0, 0)) + len(data).to_bytes(4, "big") + data
 
 
+class Unframe:
+    """Takes Docker's frames off again, for streams that are never multiplexed."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the payload of every whole frame so far."""
+        self._buffer += data
+        out, place = b"", 0
+        while len(self._buffer) - place >= 8:
+            end = place + 8 + int.from_bytes(self._buffer[place + 4 : place + 8], "big")
+            if end > len(self._buffer):
+                break
+            out, place = out + self._buffer[place + 8 : end], end
+        self._buffer = self._buffer[place:]
+        return out
+
+
 async def attach(call: Call) -> None:
     request = call.request
     await request.drain()  # dockerode sends a body, which is no stdin
@@ -40,6 +60,26 @@ async def attach(call: Call) -> None:
         raise
     if found.sock is not None:
         await duplex.pump(found.sock)
+
+
+async def attach_websocket(call: Call) -> None:
+    """The same over a WebSocket, never multiplexed; the stream flags count from API 1.42 on, before it is all of them."""
+    every = call.version < (1, 42)
+    wanted = {name: every or decode.flag(call.request, name) for name in ("stdin", "stdout", "stderr")}
+    found = await attaching.attach(
+        call.rooms, call.name, **wanted, stream=True, logs=decode.flag(call.request, "logs")
+    )
+    try:
+        ws = await websocket.accept(call.request)
+        if found.before is not None:
+            async for _, _, line in found.before.lines:
+                await ws.send(line)
+    except BaseException:
+        if found.sock is not None:
+            found.sock.close()
+        raise
+    if found.sock is not None:
+        await ws.pump(found.sock, (lambda data: data) if found.tty else Unframe().feed)
 
 
 async def logs(call: Call) -> None:
@@ -72,5 +112,6 @@ async def _send_lines(stream: Stream, found: LogStream) -> None:
 
 routes = (
     Route("POST", "/containers/{name}/attach", attach),
+    Route("GET", "/containers/{name}/attach/ws", attach_websocket),
     Route("GET", "/containers/{name}/logs", logs),
 )
