@@ -8,6 +8,7 @@ import pytest
 
 from havre.errors import InvalidParameter
 from havre.oci import bundle, describe, flags, report, schema, state
+from havre.oci.context import OCI_VERSION
 
 
 def test_parse_takes_runcs_and_cruns_global_flags():
@@ -177,7 +178,7 @@ def test_main_ends_with_runcs_exit_codes(words, code, said):
 
 
 def test_main_answers_version_and_help():
-    assert call("--version").stdout.splitlines()[1] == f"spec: {bundle.OCI_VERSION}"
+    assert call("--version").stdout.splitlines()[1] == f"spec: {OCI_VERSION}"
     assert "Commands:" in call("--help").stdout and "--preserve-fds" in call("create", "--help").stdout
 
 

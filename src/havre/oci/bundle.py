@@ -22,7 +22,7 @@ DEFAULT_RULES: tuple[tuple[str, int | None, int | None, str], ...] = (
     ("c", 5, 2, "rwm"),
     ("c", 136, None, "rwm"),
 )
-OCI_VERSION = "1.2.0"  # the newest runtime-spec we know
+
 _REFUSED = {
     "mountLabel": "SELinux is not enabled on this host",
     "intelRdt": "Intel RDT is not supported",

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from importlib import import_module
 
 from havre.errors import HavreError, InvalidParameter
-from havre.oci import bundle, flags, state
-from havre.oci.context import Context
+from havre.oci import flags, state
+from havre.oci.context import OCI_VERSION, Context
 from havre.oci.report import Report
 from havre.version import VERSION
 
@@ -40,7 +40,7 @@ def carry_out(words: list[str]) -> int:
         options, rest = flags.parse(flags.GLOBAL, words)
         report = _report(options)
         if options.get("version"):
-            print(f"havre oci version {VERSION}\nspec: {bundle.OCI_VERSION}")
+            print(f"havre oci version {VERSION}\nspec: {OCI_VERSION}")
             return 0
         name = rest[0] if rest else "help"
         if options.get("help") or name in ("help", "h"):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from havre.oci.report import Report
 
+OCI_VERSION = "1.2.0"  # the newest runtime-spec we know
+
 
 @dataclass(frozen=True, slots=True)
 class Context:

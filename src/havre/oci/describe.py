@@ -6,8 +6,7 @@ from typing import Any
 
 from havre.errors import Conflict, InvalidParameter
 from havre.oci import flags
-from havre.oci.bundle import OCI_VERSION
-from havre.oci.context import Context
+from havre.oci.context import OCI_VERSION, Context
 from havre.runtime import caps, hooks, mountopts
 from havre.runtime.cgroup.layout import host_layout
 from havre.runtime.plan import NAMESPACES

@@ -330,11 +330,16 @@ def _sysctl(key: str, value: Any, config: OciConfig, flags: int) -> tuple[str, s
     return "/".join(parts) if "/" not in key else key, str(value)
 
 
+def _finite(value: int) -> int:
+    """RLIM_INFINITY is all ones in Go's JSON and -1 in setrlimit(2)."""
+    return -1 if value >= 2**63 else value
+
+
 def _rlimit(limit: dict[str, Any]) -> tuple[int, str, int, int]:
     name = str(limit.get("type") or "").removeprefix("RLIMIT_")
     if name not in RLIMITS:
         raise InvalidParameter(f"invalid ulimit type: {name.lower()}")
-    soft, hard = int(limit.get("soft", 0)), int(limit.get("hard", 0))
+    soft, hard = (_finite(int(limit.get(key, 0))) for key in ("soft", "hard"))
     if hard >= 0 and (soft > hard or soft < 0):
         raise InvalidParameter(f"ulimit {name.lower()}: soft limit {soft} is above the hard limit {hard}")
     return RLIMITS[name], name.lower(), soft, hard
