@@ -17,7 +17,7 @@ from havre.runtime.cgroup import files as cgroups
 from havre.runtime.control import Control
 from havre.runtime.exec import Exec
 from havre.runtime.loop import IN, Loop
-from havre.runtime.start import as_failure, bring_up
+from havre.runtime.start import Up, as_failure, bring_up
 from havre.runtime.stdio import Stdio
 from havre.runtime.streams import Streams
 
@@ -97,14 +97,15 @@ class Monitor:
         listener = wire.listen(self._plan["run_dir"])
         try:
             self._log = self._streams.log = open_log(self._plan["log"])
-            warnings = self._start()
+            up = self._start()
         except BaseException as error:  # noqa: BLE001 - everything that goes wrong is undone and told
             self._give_up()
             _say_failed(control, as_failure(error))
             return
-        self._loop.watch(listener.fileno(), IN, lambda events: self._accept(listener))
-        self._add_control(control).send(("started", self._pid, warnings), (self._pidfd,))
         try:
+            self._loop.watch(listener.fileno(), IN, lambda events: self._accept(listener))
+            self._add_control(control).send(("started", self._pid, up.warnings), (self._pidfd,))
+            up.reap_helper()
             while self._exit_code is None:
                 self._turn()
             self._finish(listener)
@@ -125,15 +126,15 @@ class Monitor:
 
     # start
 
-    def _start(self) -> list[str]:
-        """Bring init to its execve; return warnings. Raises what went wrong."""
+    def _start(self) -> Up:
+        """Bring init to its execve. Raises what went wrong."""
         program, plan = self._program, self._plan
         with Stdio(tty=program["process"]["terminal"], stdin=plan["open_stdin"]) as stdio:
-            self._pid, warnings, master = bring_up(program, plan, stdio.theirs)
-            self._pidfd = sys.pidfd_open(self._pid)
-            stdio.open(self._streams, master)
+            up = bring_up(program, plan, stdio.theirs)
+            self._pid, self._pidfd = up.pid, sys.pidfd_open(up.pid)
+            stdio.open(self._streams, up.master)
         self._loop.watch(self._pidfd, IN, lambda events: self._init_ended())
-        return warnings
+        return up
 
     def _give_up(self) -> None:
         """A failed start leaves nothing behind."""
