@@ -207,6 +207,44 @@ def test_table_flushed_by_others_is_made_again(world):
     world(body)
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "nft flush ruleset",
+        "nft delete table inet havre_abcd1234",
+        "nft flush chain inet havre_abcd1234 publish",
+        "nft flush map inet havre_abcd1234 any4",
+    ],
+)
+def test_table_comes_back_by_itself(world, harm):
+    def body(w):
+        networks = w.networks()
+        web = w.container(networks.connect("bridge", "c1", ports=[PortRequest(80, host_port=8080)]))
+        w.serve(web, 80)
+        whole = w.snapshot()
+        for _ in range(3):
+            os.system(harm)
+            w.settled(whole)
+        assert w.reach(w.neighbour, HOST_IP, 8080) == ""
+        networks.close()
+        os.system("nft flush ruleset")
+        assert "havre" not in w.snapshot()
+
+    world(body)
+
+
+def test_own_changes_are_not_taken_for_harm(world, capfd):
+    def body(w):
+        networks = w.networks()
+        for number in range(50):
+            networks.connect("bridge", f"c{number}", ports=[PortRequest(80)])
+        os.system("nft add table ip other; nft delete table ip other")
+        networks.close()
+
+    world(body)
+    assert "put back" not in capfd.readouterr().err
+
+
 def test_restart_keeps_the_living_and_removes_the_dead(world, monkeypatch):
     monkeypatch.setattr("havre.network.repair.YOUNG_NANOS", 0)
 
@@ -340,7 +378,9 @@ def test_bridge_of_others_is_left_alone(world):
 
 def test_bip_sets_the_address(world):
     def body(w):
-        found = w.networks(bip="10.42.0.5/24").get("bridge")
+        first = w.networks(bip="10.42.0.5/24")
+        first.close()
+        found = first.get("bridge")
         assert (found.subnet, found.gateway) == ("10.42.0.0/24", "10.42.0.5")
         assert "10.42.0.5/24" in w.snapshot()
         again = w.networks(bip="10.43.0.1/24").get("bridge")
@@ -425,7 +465,9 @@ def test_settings_change_only_without_running_containers(world):
         assert w.reach(w.neighbour, HOST_IP, 8080) == ""
         kept.disconnect("c1")
         kept.close()
-        changed = w.networks(bip="10.42.0.1/24", bridge="other0").get("bridge")
+        third = w.networks(bip="10.42.0.1/24", bridge="other0")
+        third.close()
+        changed = third.get("bridge")
         assert (changed.subnet, changed.bridge) == ("10.42.0.0/24", "other0")
         assert "docker0" not in w.snapshot()
         w.networks(bridge="none")
@@ -471,6 +513,7 @@ def test_nothing_else_of_the_host_is_changed(world):
         networks.remove("shop")
         mine = w.snapshot()
         assert all(line in mine for line in others.splitlines() if line.strip())
+        networks.close()
         os.system("ip link del docker0; nft delete table inet havre_abcd1234")
         assert w.snapshot() == others
 

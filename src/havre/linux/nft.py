@@ -29,6 +29,7 @@ from havre.linux.nlsocket import (
 NFPROTO_INET = 1
 NFPROTO_IPV4, NFPROTO_IPV6 = 2, 10
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
+_EVENT_GROUP = 7  # NFNLGRP_NFTABLES
 _BATCH_BEGIN, _BATCH_END, _NFNL_BATCH_GENID = 16, 17, 1
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, DELCHAIN, NEWRULE, GETRULE, DELRULE = range(9)
 NEWSET, GETSET, DELSET, NEWSETELEM, GETSETELEM, DELSETELEM, NEWGEN, GETGEN = range(9, 17)
@@ -329,6 +330,23 @@ def tables(netlink: Netlink) -> list[tuple[int, str]]:
     """Return (family, name) of every table in the namespace."""
     found = netlink.dump(_SUBSYSTEM | GETTABLE, bytes(4), "gettable nft")
     return [(body[0], nl.string(attrs(body, 4)[1])) for body in found]
+
+
+def subscribe(netlink: Netlink) -> None:
+    """Receive an event for every change of any table in the namespace."""
+    netlink.join_group(_EVENT_GROUP)
+
+
+def read_events(netlink: Netlink) -> list[tuple[int, int, str]]:
+    """Wait for the next events: (what, port of the socket that did it, table). NEWGEN ends a transaction, without a table.
+
+    Raises KernelError(ENOBUFS) when some were lost.
+    """
+    return [
+        (kind & 0xFF, port, nl.string(attrs(body, 4).get(1, b"")) if kind & 0xFF != NEWGEN else "")
+        for kind, _, _, port, body in netlink.receive_all()
+        if kind & 0xFF00 == _SUBSYSTEM
+    ]
 
 
 @dataclass(frozen=True, slots=True)

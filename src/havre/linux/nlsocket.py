@@ -25,7 +25,8 @@ NLM_F_ACK_TLVS = 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLMSGERR_ATTR_MSG = 1
 NLA_F_NESTED, NLA_TYPE_MASK = 0x8000, 0x3FFF
-_AF_NETLINK, _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 16, 270, 10, 11
+_AF_NETLINK, _SOL_NETLINK = 16, 270
+_NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 1, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _HEADER = Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTR = Struct("=HH")
@@ -107,6 +108,15 @@ class Netlink:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def port(self) -> int:
+        """The number by which the kernel names this socket in the events it causes."""
+        number: int = self._socket.getsockname()[0]
+        return number
+
+    def join_group(self, group: int) -> None:
+        """Receive the events of a multicast group."""
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+
     def request(self, *messages: Message) -> None:
         """Send the messages together and wait for each one's ack. Raises KernelError for the first that failed.
 
@@ -186,16 +196,20 @@ class Netlink:
 
     def receive(self) -> list[tuple[int, int, int, bytes]]:
         """Return (type, flags, sequence, payload) of each message of the next datagram."""
+        return [(kind, flags, sequence, body) for kind, flags, sequence, _, body in self.receive_all()]
+
+    def receive_all(self) -> list[tuple[int, int, int, int, bytes]]:
+        """Return (type, flags, sequence, port, payload) of each message of the next datagram."""
         try:
             data = self._socket.recv(_RECV_BYTES)
         except OSError as error:
             raise KernelError("recv", "netlink", error.errno or errno.EIO) from None
         found, offset = [], 0
         while offset + _HEADER.size <= len(data):
-            length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+            length, kind, flags, sequence, port = _HEADER.unpack_from(data, offset)
             if length < _HEADER.size:
                 break
-            found.append((kind, flags, sequence, data[offset + _HEADER.size : offset + length]))
+            found.append((kind, flags, sequence, port, data[offset + _HEADER.size : offset + length]))
             offset += (length + 3) & ~3
         return found
 

@@ -24,6 +24,7 @@ from havre.network.ipam import DEFAULT_POOLS, parse_pools
 from havre.network.known import Known
 from havre.network.ports import Ports
 from havre.network.table import Table
+from havre.network.watch import Watch
 from havre.spec.endpoint import Endpoint, Network, PortRequest, PublishedPort
 from havre.store import Records
 
@@ -55,6 +56,7 @@ class Networks:
         self._ports = Ports()
         self._fading = Fading()
         self._table = Table(firewall.table_name(instance), self._known.zones, self._known.redirects)
+        self._watch = Watch(self._table.name, self._table.port, self._put_back)
 
     def start(self) -> None:
         """Bring records, kernel and memory together: after the first start, a crash, or a reboot."""
@@ -71,12 +73,18 @@ class Networks:
             repair.remove_strays(self._instance, self._known.bridged(), living)
             repair.attach_again(living)
             self._table.warn_of_drops()
+            self._watch.start()
 
     def close(self) -> None:
         """Let go of the ports; everything else stays for the containers that run on."""
+        self._watch.close()
         self._fading.close()
         self._ports.close()
         self._table.close()
+
+    def _put_back(self) -> None:
+        with self._lock:
+            self._table.rebuild()
 
     def _lives(self, stored: Stored) -> bool:
         """Say whether to keep a recorded endpoint; one of a container that is gone loses its record here."""

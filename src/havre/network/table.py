@@ -65,6 +65,10 @@ class Table:
         change.delete_table()
         change.commit(self._netlink())
 
+    def port(self) -> int:
+        """How the kernel names the socket our changes come from."""
+        return self._netlink().port()
+
     def warn_of_drops(self) -> None:
         """Say when another table drops forwarded packets: an accept in ours cannot undo that."""
         for chain in nft.base_chains(self._netlink()):
