@@ -173,8 +173,7 @@ def _make_gate(folder: str) -> tuple[int, int]:
 
 def _parents_part(context: Context, program: Program) -> Callable[[int], list[str]]:
     def prepare(pid: int) -> list[str]:
-        if program["uid_map"]:
-            if program["uid_map"]:  # everyone else enters by itself, which spares the kernel's RCU wait
+        if program["uid_map"]:  # everyone else enters by itself, which spares the kernel's RCU wait
             cgroups.attach(program["cgroup"], pid)
         warnings = []
         wanted = program["process"]["oom_score_adj"]
