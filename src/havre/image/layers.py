@@ -11,7 +11,7 @@ import msgspec
 
 from havre.errors import InvalidParameter, NotFound
 from havre.image.content import DigestMismatch
-from havre.image.tar.compression import open_stream
+from havre.image.tar.compression import Ahead, open_stream
 from havre.image.tar.extract import OPAQUE_XATTR, extract
 from havre.image.tree import Trash, remove_tree
 from havre.store import Records
@@ -143,7 +143,7 @@ class Layers:
         progress: Callable[[int], None] | None,
     ) -> tuple[str, LayerRecord]:
         diff.chmod(0o755)
-        with open_stream(stream, hashed=hashed) as source:
+        with Ahead(open_stream(stream, hashed=hashed)) as source:
             size = extract(source, str(diff), lower=lower, progress=progress)
             found = source.finish()
         return found, LayerRecord(0, "", found, size, OPAQUE_XATTR in os.listxattr(diff))

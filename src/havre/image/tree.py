@@ -90,14 +90,13 @@ class Trash:
                 threading.Thread(target=self._work, name="havre-trash", daemon=True).start()
 
     def _work(self) -> None:
-        while True:
-            try:
+        try:
+            while True:
                 self.empty()
-            except OSError:  # a full, broken or read-only disk: the next start tries again
                 with self._state:
-                    self._busy = False
-                return
+                    if not os.listdir(self._path):
+                        self._busy = False
+                        return
+        except OSError:  # a full, broken, read-only or removed disk: the next throw or start tries again
             with self._state:
-                if not os.listdir(self._path):
-                    self._busy = False
-                    return
+                self._busy = False

@@ -7,6 +7,8 @@ import bz2
 import hashlib
 import io
 import lzma
+import queue
+import threading
 from typing import Any, BinaryIO, Protocol, cast
 
 import zstandard
@@ -19,6 +21,7 @@ MAX_BYTES = 1 << 40
 FREE_BYTES = 256 << 20  # below this no ratio is asked for
 MAX_RATIO = 1100  # gzip cannot do more than 1032
 CHUNK_BYTES = 1 << 20
+CHUNKS_AHEAD = 4
 MAX_ZSTD_WINDOW = 1 << 27
 ZSTD_STEP_BYTES = 2048  # 4 bytes may become 128 KiB: at most 64 MiB come out at once
 XZ_STEP_BYTES = 4096  # xz packs up to 7000 times
@@ -168,17 +171,61 @@ class Unpacked:
         ):
             raise BadTar(f"refused: {self._source.count} compressed bytes grow to more than {self.count}")
 
-    def __enter__(self) -> "Unpacked":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
     def finish(self) -> str:
         """Read to the end (what stands behind the archive counts too) and return the digest of all uncompressed bytes."""
         while self.chunk():
             pass
         return "" if self._hash is None else f"sha256:{self._hash.hexdigest()}"
+
+
+class Ahead:
+    """Decompress and hash on a thread of its own, a few chunks ahead: both let the interpreter go on. Leave it as a context manager."""
+
+    def __init__(self, source: Unpacked) -> None:
+        self._source = source
+        self._chunks: queue.Queue[bytes | BaseException] = queue.Queue(CHUNKS_AHEAD)
+        self._stopped = False
+        self._ended = False
+        self._thread = threading.Thread(target=self._work, name="havre-inflate", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        chunk: bytes | BaseException = b"-"
+        while chunk and not self._stopped:
+            try:
+                chunk = self._source.chunk()
+            except BaseException as error:  # noqa: BLE001  raised again by the reader
+                chunk, self._stopped = error, True
+            self._chunks.put(chunk)
+
+    def chunk(self) -> bytes:
+        """Return the next bytes, b"" at the end. Raises what the source raised."""
+        if self._ended:
+            return b""
+        found = self._chunks.get()
+        if isinstance(found, BaseException):
+            self._ended = True
+            raise found
+        self._ended = not found
+        return found
+
+    def finish(self) -> str:
+        """Read to the end; return the digest of all uncompressed bytes."""
+        while self.chunk():
+            pass
+        return self._source.finish()
+
+    def __enter__(self) -> "Ahead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
+        while self._thread.is_alive():
+            try:
+                self._chunks.get(timeout=0.01)  # the thread may wait for room
+            except queue.Empty:
+                pass
+        self._thread.join()
 
 
 def open_stream(raw: BinaryIO, *, hashed: bool = True) -> Unpacked:
