@@ -186,3 +186,31 @@ def test_published_port_answers(cli, daemon) -> None:
         assert "18080" in second.stderr
     finally:
         cli("rm", "-f", "srv")
+
+
+def test_network_of_ones_own_is_made_used_and_removed(cli) -> None:
+    assert (
+        len(cli("network", "create", "--subnet", "10.99.0.0/24", "--label", "a=b", "mine").stdout.strip())
+        == 64
+    )
+    try:
+        done = cli(
+            "run",
+            "--rm",
+            "--network",
+            "mine",
+            "--ip",
+            "10.99.0.77",
+            "busybox",
+            "ip",
+            "-4",
+            "addr",
+            "show",
+            "eth0",
+        )
+        assert "inet 10.99.0.77/24" in done.stdout, done.stderr
+        assert cli("network", "ls", "--filter", "label=a=b", "--format", "{{.Name}}").stdout == "mine\n"
+        assert cli("network", "create", "--subnet", "10.99.0.0/25", "other").returncode != 0
+    finally:
+        assert cli("network", "rm", "mine").returncode == 0
+    assert cli("network", "rm", "bridge").returncode != 0

@@ -78,7 +78,11 @@ GROUPS = {
         "rm": "rmi",
         "prune": "image prune",
     },
-    "network": {"ls": "network ls", "list": "network ls", "inspect": "network inspect"},
+    "network": {
+        **{name: f"network {name}" for name in "create inspect ls prune rm".split()},
+        "list": "network ls",
+        "remove": "network rm",
+    },
     "system": {
         "info": "info",
         "events": "events",
@@ -92,6 +96,9 @@ INNER = {
     "image prune": ("prune", "images", "Remove unused images"),
     "network ls": ("network", "ls", "List networks"),
     "network inspect": ("network", "inspect", "Display detailed information on networks"),
+    "network create": ("network", "create", "Create a network"),
+    "network prune": ("network", "prune", "Remove all unused networks"),
+    "network rm": ("network", "rm", "Remove one or more networks"),
     "system df": ("info", "disk_usage", "Show disk usage"),
     "system prune": ("prune", "system", "Remove unused data"),
     "system dial-stdio": ("info", "dial_stdio", "Carry stdin and stdout to the daemon"),

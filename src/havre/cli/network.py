@@ -2,7 +2,10 @@
 
 from havre.cli import inspect as inspecting
 from havre.cli import options, table
+from havre.cli.containers import each
 from havre.cli.filters import encode
+from havre.cli.prune import sure
+from havre.cli.runflags import pairs
 from havre.client.http import query, quote
 
 COLUMNS = (("ID", "NETWORK ID"), ("Name", "NAME"), ("Driver", "DRIVER"), ("Scope", "SCOPE"))
@@ -35,3 +38,68 @@ def inspect(context: "Context", words: list[str]) -> int:
     given, args = options.parse(words, {"format": "f:str", "verbose": "v:bool"})
     options.need(args, 1, "network inspect")
     return inspecting.show(args, lambda name: context.client.get(f"/networks/{quote(name)}"), given["format"])
+
+
+CREATE_FLAGS = {
+    "attachable": ":bool",
+    "aux-address": ":list",
+    "driver": "d:str",
+    "gateway": ":list",
+    "internal": ":bool",
+    "ip-range": ":list",
+    "ipam-driver": ":str",
+    "ipv4": ":str",
+    "ipv6": ":bool",
+    "label": ":list",
+    "opt": "o:list",
+    "subnet": ":list",
+}
+
+
+def create(context: "Context", words: list[str]) -> int:
+    """Make a network and print its id."""
+    given, args = options.parse(words, CREATE_FLAGS)
+    options.need(args, 1, "network create", 1)
+    pools = [
+        {
+            "Subnet": subnet,
+            "IPRange": given["ip_range"][place] if place < len(given["ip_range"]) else "",
+            "Gateway": given["gateway"][place] if place < len(given["gateway"]) else "",
+            "AuxiliaryAddresses": pairs(given["aux_address"], "aux-address") if place == 0 else {},
+        }
+        for place, subnet in enumerate(given["subnet"])
+    ]
+    body = {
+        "Name": args[0],
+        "Driver": given["driver"] or "bridge",
+        "Internal": given["internal"],
+        "Attachable": given["attachable"],
+        "EnableIPv6": given["ipv6"] or None,
+        "EnableIPv4": False if (given["ipv4"] or "true").lower() in ("false", "0") else None,
+        "IPAM": {"Driver": given["ipam_driver"] or "default", "Config": pools},
+        "Options": pairs(given["opt"], "opt"),
+        "Labels": {key: value for key, _, value in (label.partition("=") for label in given["label"])},
+    }
+    print(context.client.request("POST", "/networks/create", body).json()["Id"])
+    return 0
+
+
+def rm(context: "Context", words: list[str]) -> int:
+    given, args = options.parse(words, {"force": "f:bool"})
+    options.need(args, 1, "network rm")
+    return each(args, lambda name: _remove(context, name))
+
+
+def _remove(context: "Context", name: str) -> None:
+    context.client.request("DELETE", f"/networks/{quote(name)}").read()
+
+
+def prune(context: "Context", words: list[str]) -> int:
+    given, _ = options.parse(words, {"filter": ":list", "force": "f:bool"})
+    if sure(given, "This will remove all custom networks not used by at least one container."):
+        found = context.client.request(
+            "POST", "/networks/prune" + query({"filters": encode(given["filter"])})
+        ).json()
+        if found["NetworksDeleted"]:
+            print("Deleted Networks:\n" + "\n".join(found["NetworksDeleted"]))
+    return 0

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from havre.cli.context import Context
 
 
-def _sure(given: "dict[str, Any]", warning: str) -> bool:
+def sure(given: "dict[str, Any]", warning: str) -> bool:
+    """Ask, unless --force is given."""
     if given["force"]:
         return True
     sys.stdout.write(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
@@ -45,7 +46,7 @@ def _images(context: "Context", filters: list[str], everything: bool) -> int:
 
 def containers(context: "Context", words: list[str]) -> int:
     given, _ = options.parse(words, FLAGS)
-    if _sure(given, "This will remove all stopped containers."):
+    if sure(given, "This will remove all stopped containers."):
         print(f"Total reclaimed space: {bytes_text(_containers(context, given['filter']))}")
     return 0
 
@@ -57,14 +58,14 @@ def images(context: "Context", words: list[str]) -> int:
         if given["all"]
         else "all dangling images"
     )
-    if _sure(given, f"This will remove {kind}."):
+    if sure(given, f"This will remove {kind}."):
         print(f"Total reclaimed space: {bytes_text(_images(context, given['filter'], given['all']))}")
     return 0
 
 
 def system(context: "Context", words: list[str]) -> int:
     given, _ = options.parse(words, FLAGS)
-    if _sure(given, "This will remove stopped containers and unused images."):
+    if sure(given, "This will remove stopped containers and unused images."):
         freed = _containers(context, given["filter"]) + _images(context, given["filter"], given["all"])
         print(f"Total reclaimed space: {bytes_text(freed)}")
     return 0

@@ -75,7 +75,7 @@ def _host_config(given: "dict[str, Any]", bindings: "dict[str, Any]") -> "dict[s
         "PublishAllPorts": given["publish_all"],
         "RestartPolicy": _restart(given["restart"]),
         "AutoRemove": given["rm"],
-        "LogConfig": {"Type": given["log_driver"] or "", "Config": _pairs(given["log_opt"], "log-opt")},
+        "LogConfig": {"Type": given["log_driver"] or "", "Config": pairs(given["log_opt"], "log-opt")},
         "CapAdd": given["cap_add"] or None,
         "CapDrop": given["cap_drop"] or None,
         "Dns": given["dns"] or None,
@@ -88,9 +88,9 @@ def _host_config(given: "dict[str, Any]", bindings: "dict[str, Any]") -> "dict[s
         "Privileged": given["privileged"],
         "ReadonlyRootfs": given["read_only"],
         "SecurityOpt": [_security(text) for text in given["security_opt"]] or None,
-        "StorageOpt": _pairs(given["storage_opt"], "storage-opt") or None,
-        "Sysctls": _pairs(given["sysctl"], "sysctl") or None,
-        "Annotations": _pairs(given["annotation"], "annotation") or None,
+        "StorageOpt": pairs(given["storage_opt"], "storage-opt") or None,
+        "Sysctls": pairs(given["sysctl"], "sysctl") or None,
+        "Annotations": pairs(given["annotation"], "annotation") or None,
         "Runtime": given["runtime"] or "",
         "Isolation": given["isolation"] or "",
         "IpcMode": given["ipc"] or "",
@@ -212,7 +212,8 @@ def _labels(given: "dict[str, Any]") -> dict[str, str]:
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
-def _pairs(entries: list[str], flag: str) -> dict[str, str]:
+def pairs(entries: list[str], flag: str) -> dict[str, str]:
+    """Return NAME=VALUE words as a dict. Raises InvalidParameter naming the flag."""
     found = {}
     for entry in entries:
         name, equals, value = entry.partition("=")

@@ -26,7 +26,7 @@ async def build_rooms(config: Config, zygote: socket.socket) -> Rooms:
     """Open the store and build the rooms on it; network and images are brought up side by side."""
     settings = config.settings
     records = Records(settings.data_root / "havre.db")
-    networks = Networks(records, settings.instance, bridge=config.bridge, bip=config.bip)
+    networks = Networks(records, settings.instance, bridge=config.bridge, pools=config.pools, bip=config.bip)
     images, _ = await asyncio.gather(
         in_disk_thread(Images, settings.data_root / "image", records), in_net_thread(networks.start)
     )

@@ -68,6 +68,7 @@ async def _stop(config: Config, rooms: Rooms, servers: Sequence[listen.Listening
         await server.close()
     await tasks.shutdown(config.settings.shutdown_timeout_s)
     rooms.runtime.close()
+    await tasks.in_net_thread(rooms.networks.close)
     rooms.records.close()
     for path in (config.pidfile,):
         try:
