@@ -107,6 +107,22 @@ def test_truncated_archive_is_an_error(tar, cut):
         entries(io.BytesIO(whole[:cut]))
 
 
+@pytest.mark.parametrize(
+    "data", [b"root:x:0:0:root:/root:/bin/bash\n" * 40, b"{}" + b" " * 2000, b"\xff" * 1024, b"a" * 512]
+)
+def test_what_is_no_archive_is_said_so(data):
+    with pytest.raises(BadTar, match="this is no tar archive"):
+        entries(io.BytesIO(data))
+
+
+def test_signed_checksum_of_old_writers_is_taken(tar):
+    data = bytearray(tar.member(b"\xe4", b"1"))
+    field = data[148:156]
+    signed = int(bytes(field).strip(b" \0"), 8) - 256
+    data[148:156] = b"%06o\0 " % signed
+    assert entries(io.BytesIO(bytes(data) + bytes(1024)))[0][0].name == b"\xe4"
+
+
 def test_empty_archive_has_no_entries(tar):
     assert entries(tar.archive()) == []
     assert entries(io.BytesIO(b"")) == []

@@ -212,7 +212,8 @@ def _apply_pax(entry: Entry, pax: dict[bytes, bytes]) -> None:
 
 def _parse(block: bytes) -> Entry:
     field_ = block[148:156]
-    checksum = number(field_)
+    digits = field_.strip(b" \0")
+    checksum = int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else -1
     if checksum != sum(block) - sum(field_) + 256 and checksum != _signed_sum(block):
         raise BadTar("bad header checksum: this is no tar archive, or it is damaged")
     name = block[:100].partition(b"\0")[0]
