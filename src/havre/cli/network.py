@@ -85,7 +85,7 @@ def create(context: "Context", words: list[str]) -> int:
 
 
 def rm(context: "Context", words: list[str]) -> int:
-    given, args = options.parse(words, {"force": "f:bool"})
+    _, args = options.parse(words, {"force": "f:bool"})
     options.need(args, 1, "network rm")
     return each(args, lambda name: _remove(context, name))
 
