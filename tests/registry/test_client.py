@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import shutil
+import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,38 @@ def test_tls_needs_the_ca_that_certs_d_names(
         NotFound, match="manifest unknown"
     ):  # loopback without a CA: not verified, as in Docker
         fetch(f"{name}/a:1", Client(certs=(str(tmp_path),)))
+
+
+def test_ca_is_taken_up_and_a_change_to_tls_noticed_without_a_restart(
+    stub: Any, reply: Any, certs: Path, tmp_path: Path
+) -> None:
+    """The same client all along: the error names the place, the file is put there, the next try works."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certs / "server.crt", certs / "server.key")
+    page = reply(200, b"{}")
+
+    async def scenario() -> None:
+        client = Client(certs=(str(tmp_path / "certs.d"),))
+        async with stub(lambda asked: page) as plain:
+            reference = references.parse(f"{plain.name}/a:1")
+            await client.manifest(reference)
+        client.close()
+        async with stub(lambda asked: page, tls=tls) as secure:
+            reference = references.parse(f"{secure.name}/a:1")
+            client._schemes[secure.name] = "http"  # as if it had been plain before
+            with pytest.raises(Unavailable):
+                await client.manifest(reference)
+            await client.manifest(reference)
+            client.close()
+            folder = tmp_path / "certs.d" / secure.name
+            folder.mkdir(parents=True)
+            with pytest.raises(Unavailable, match="bad certificate"):
+                await client.manifest(reference)
+            shutil.copy(certs / "ca.crt", folder)
+            await client.manifest(reference)
+            client.close()
+
+    asyncio.run(scenario())
 
 
 def test_client_certificate_is_shown(real_registry: Callable[..., Any], certs: Path, tmp_path: Path) -> None:

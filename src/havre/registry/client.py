@@ -298,10 +298,17 @@ class Client:
         """Ask the registry itself."""
         base = await self._base(reference)
         try:
-            return await self._send(Site(base, credentials, scopes), ask)
+            answer = await self._send(Site(base, credentials, scopes), ask)
         except Unavailable:
             self._schemes.pop(reference.domain, None)  # it may speak otherwise by now
             raise
+        if answer.status == 400 and base.startswith("http://"):  # what TLS servers say to plain words
+            self._schemes.pop(reference.domain, None)
+            again = await self._base(reference)
+            if again != base:
+                answer.close()
+                return await self._send(Site(again, credentials, scopes), ask)
+        return answer
 
     async def _send(self, site: Site, ask: Ask) -> Response:
         return await self._authorized(site, ask.method, site.base + ask.path, ask.headers, ask.body)

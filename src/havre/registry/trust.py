@@ -21,7 +21,7 @@ class Trust:
         self._names = frozenset(_bare(one) for one in insecure if "/" not in _bare(one))
         self._networks = tuple(_network(_bare(one)) for one in insecure if "/" in _bare(one))
         self.certs = tuple(certs)
-        self._contexts: dict[tuple[Origin, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[Origin, bool], tuple[object, ssl.SSLContext]] = {}
 
     async def is_insecure(self, origin: Origin) -> bool:
         """Whether plain http and unproved TLS are fine: named in the configuration, or on this machine with no CA set up for it."""
@@ -41,32 +41,39 @@ class Trust:
         return [Path(base, name) for base in self.certs for name in names if Path(base, name).is_dir()]
 
     def context(self, origin: Origin, *, insecure: bool) -> ssl.SSLContext:
-        """Return the TLS context for a registry. Blocking. Raises Unavailable naming a file that cannot be used."""
-        key = (origin, insecure)
-        if key not in self._contexts:
-            self._contexts[key] = self._make(origin, insecure=insecure)
-        return self._contexts[key]
-
-    def _make(self, origin: Origin, *, insecure: bool) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
-        if insecure:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        for folder in self._folders(origin):
-            for file in sorted(folder.glob("*.crt")) + sorted(folder.glob("*.cert")):
-                try:
-                    if file.suffix == ".crt":
-                        context.load_verify_locations(file)
-                    else:
-                        context.load_cert_chain(file, file.with_suffix(".key"))
-                except (OSError, ssl.SSLError) as error:
-                    raise Unavailable(f"cannot use {file} for {origin}: {error.strerror or error}") from error
-        return context
+        """Return the TLS context for a registry, with certs.d as it is now. Blocking. Raises Unavailable naming a bad file."""
+        files = [
+            file
+            for folder in self._folders(origin)
+            for pattern in ("*.crt", "*.cert", "*.key")
+            for file in sorted(folder.glob(pattern))
+        ]
+        state = [(file, file.stat().st_mtime_ns) for file in files]
+        known = self._contexts.get((origin, insecure))
+        if known is None or known[0] != state:
+            known = self._contexts[origin, insecure] = (state, _make(origin, files, insecure=insecure))
+        return known[1]
 
     def ca_place(self, origin: Origin) -> str:
         """Where a CA certificate for a registry belongs; what errors name."""
         return f"{self.certs[-1]}/{origin.host}:{origin.port}/ca.crt"
+
+
+def _make(origin: Origin, files: Sequence[Path], *, insecure: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for file in files:
+        try:
+            if file.suffix == ".crt":
+                context.load_verify_locations(file)
+            elif file.suffix == ".cert":
+                context.load_cert_chain(file, file.with_suffix(".key"))
+        except (OSError, ssl.SSLError) as error:
+            raise Unavailable(f"cannot use {file} for {origin}: {error.strerror or error}") from error
+    return context
 
 
 def is_loopback(host: str) -> bool:
