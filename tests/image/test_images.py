@@ -193,10 +193,13 @@ def test_nothing_is_collected_while_a_lease_is_held(images, make):
     assert list(images.content.all()) == []
 
 
-def test_failed_work_leaves_no_content(images):
-    with pytest.raises(RuntimeError), images.lease():
+@pytest.mark.parametrize("tidy", [True, False])
+def test_failed_work_leaves_content_only_for_another_try(images, tidy):
+    with pytest.raises(RuntimeError), images.lease(tidy=tidy):
         images.content.put(b"half")
         raise RuntimeError
+    assert len(list(images.content.all())) == (0 if tidy else 1)
+    images.collect()
     assert list(images.content.all()) == []
 
 

@@ -68,17 +68,18 @@ class Images:
         self.arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # what pulls bring
 
     @contextmanager
-    def lease(self) -> Iterator[None]:
+    def lease(self, *, tidy: bool = False) -> Iterator[None]:
         """While this is held nothing is collected: content on its way has no image yet that refers to it.
 
-        What a failed work has left goes when the last lease ends.
+        What a failed work has left stays for another try (a pull goes on there) until the next collection; with `tidy`
+        it goes when the last lease ends.
         """
         with self._lock:
             self._leases += 1
         try:
             yield
         except BaseException:
-            self._collect_due = True
+            self._collect_due |= tidy
             raise
         finally:
             with self._lock:
@@ -140,12 +141,16 @@ class Images:
         return NoSuchImage(wanted, hint=near[0] if near else "")
 
     def _image(self, digest: str, platform: Platform | None, asked: str) -> Image:
-        key = (digest, str(platform or ""))
-        if (found := self._seen.get(key)) is None:
+        key, seen = (digest, str(platform or "")), self._seen
+        if (found := seen.get(key)) is None:
             if (target := self._targets.get(digest)) is None:
                 raise NoSuchImage(asked)
-            found = self._seen[key] = self._read_image(digest, target, platform, asked)
+            found = seen[key] = self._read_image(digest, target, platform, asked)
         return found
+
+    def _forget(self, digests: set[str]) -> None:
+        """These look different now. A new mapping, so that a reader on its way fills the old one."""
+        self._seen = {key: image for key, image in self._seen.copy().items() if key[0] not in digests}
 
     def _read_image(self, digest: str, target: Target, platform: Platform | None, asked: str) -> Image:
         wanted = platform or host_platform()
@@ -253,7 +258,9 @@ class Images:
                     self._records.put(TARGET, target.digest, msgspec.json.encode(record))
                     for name in given:
                         self._records.put(NAME, name, target.digest.encode())
-            self._targets, self._names, self._seen = targets, names, {}
+            moved = {self._names[name] for _, given in found for name in given if name in self._names}
+            self._targets, self._names = targets, names
+            self._forget(moved | {target.digest for target, _ in found})
 
     @staticmethod
     def _record(old: Target | None, target: Descriptor, sources: Sequence[str]) -> Target:
@@ -269,8 +276,9 @@ class Images:
         with self._lock:
             self.target(digest)
             self._records.put(NAME, reference.canonical(), digest.encode())
+            old = self._names.get(reference.canonical(), digest)
             self._names = {**self._names, reference.canonical(): digest}
-            self._seen = {}
+            self._forget({old, digest})
 
     def remove(
         self, ref: str, *, force: bool, used_by: Callable[[str], Sequence[Use]]
@@ -286,7 +294,7 @@ class Images:
             self._names = {name: digest for name, digest in self._names.items() if name not in plan.names}
             if plan.delete:
                 self._targets = {key: one for key, one in self._targets.items() if key != plan.digest}
-            self._seen = {}
+            self._forget({plan.digest})
             if plan.delete:
                 self.collect()
         return plan.done()
@@ -307,7 +315,7 @@ class Images:
             layer, config, manifest = hello.image(host_platform())
         except KeyError:
             return None
-        with self.lease():
+        with self.lease(tidy=True):
             for data in (layer, config):
                 self.content.put(data)
             digest = self.content.put(manifest)
@@ -344,7 +352,7 @@ class Images:
 
     def load(self, stream: BinaryIO, progress: Progress) -> list[str]:
         """Load a docker or OCI archive of any compression; return the names and ids. Nothing is visible before all is whole."""
-        with self.lease():
+        with self.lease(tidy=True):
             return load.load(self, stream, progress)
 
     def save(self, refs: Sequence[str], out: BinaryIO) -> None:
@@ -362,7 +370,7 @@ class Images:
         platform: Platform | None,
     ) -> str:
         """Make a one-layer image of a root filesystem archive; return its id."""
-        with self.lease():
+        with self.lease(tidy=True):
             return rootfs.import_(self, stream, target, changes=changes, message=message, platform=platform)
 
 
