@@ -223,6 +223,21 @@ def raise_ambient(capability: int) -> None:
         raise KernelError("prctl", f"ambient capability {capability}", ctypes.get_errno())
 
 
+def title_area() -> tuple[int, int, int]:
+    """Where this process's arguments begin and end, and its environment ends: fields 48, 49, 51 of proc_pid_stat(5)."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return int(fields[45]), int(fields[46]), int(fields[48])
+
+
+def set_title(area: tuple[int, int, int], words: list[bytes]) -> None:
+    """Show these words as the command line, and an empty environment: what was inherited there is nobody's to read."""
+    start, end, last = area
+    text = b"\0".join(words)[: max(0, end - start - 1)]
+    ctypes.memset(start, 0, last - start)
+    ctypes.memmove(start, text, len(text))
+
+
 class _CapHeader(ctypes.Structure):
     _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 

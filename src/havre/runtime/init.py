@@ -64,6 +64,7 @@ def run(
         )  # nothing inside may read this process: it still is the host's python
         if channel.recv(16) != b"go":
             os._exit(1)  # the monitor has gone or gave up
+        passage = Gate(program, gate)
         if not program["uid_map"]:  # that one is another user already, and its parent attaches it
             cgroups.enter(program["cgroup"])
         _enter_namespaces(program)
@@ -81,7 +82,7 @@ def run(
         rootfs.seal(program)
         if private >= 0:
             identity.set_apparmor(private, process["apparmor"])
-        start_process(process, stdio, slave, channel, Gate(program, gate))
+        start_process(process, stdio, slave, channel, passage)
     except BaseException as error:  # noqa: BLE001 - top frame of a process: everything must reach the monitor
         report(channel, error)
     os._exit(1)
@@ -93,6 +94,9 @@ class Gate:
     def __init__(self, program: "Program", fds: tuple[int, int] | None) -> None:
         self._program = program
         self._fds = fds
+        self.title = (
+            sys.title_area() if program["process"]["init"] else (0, 0, 0)
+        )  # while /proc is the host's
 
     def wait(self, channel: socket.socket, find: "Callable[[], None]") -> None:
         """Look for the command, tell the parent, wait for a byte; from then on the channel leads to whoever opened the gate."""
@@ -191,8 +195,8 @@ def start_process(
     identity.become(process, uid, gid, groups)
     if gate:
         gate.wait(channel, lambda: find_command(process["args"][0], environment))
-    if process["init"]:
-        _reap_for_child()
+    if process["init"] and gate:
+        _reap_for_child(process["args"], gate.title)
     execute(process["args"], environment)
 
 
@@ -338,7 +342,7 @@ def execute(args: list[str], environment: dict[bytes, bytes]) -> None:
     raise KernelError("execve", args[0], worst)
 
 
-def _reap_for_child() -> None:
+def _reap_for_child(args: list[str], area: tuple[int, int, int]) -> None:
     """--init: stay as pid 1, pass signals on, reap orphans, end with the child's code. Returns in the child only.
 
     A fork of this small process instead of a binary of ours: it is not dumpable, holds nothing but its code, and costs
@@ -351,7 +355,8 @@ def _reap_for_child() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         return
     os.closerange(3, 65536)
-    sys.set_name(b"havre-init")
+    sys.set_name(b"docker-init")
+    sys.set_title(area, [b"/sbin/docker-init", b"--", *(os.fsencode(arg) for arg in args)])
     while True:
         number = signal.sigwait(signal.valid_signals())
         if number in signals:
