@@ -64,7 +64,9 @@ async def stop(monitor):
 def test_output_and_code_arrive(harness, client):
     async def main(runtime):
         one = client()
-        monitor = await runtime.start(harness.plan("sh", "-c", "echo out; echo err >&2; exit 7"), [one.attached])
+        monitor = await runtime.start(
+            harness.plan("sh", "-c", "echo out; echo err >&2; exit 7"), [one.attached]
+        )
         one.given()
         return await one.streams(), await monitor.exited
 
@@ -90,7 +92,12 @@ def test_only_asked_streams_are_sent(harness, client):
 
 @pytest.mark.parametrize(
     ("command", "code"),
-    [("kill -9 $$", 137), ("kill -TERM $$", 0), ("trap 'exit 3' TERM; kill -TERM $$; sleep 5", 3), ("exit 255", 255)],
+    [
+        ("kill -9 $$", 137),
+        ("kill -TERM $$", 0),
+        ("trap 'exit 3' TERM; kill -TERM $$; sleep 5", 3),
+        ("exit 255", 255),
+    ],
 )
 def test_code_follows_signals(harness, client, command, code):
     """Init of a pid namespace ignores what it has no handler for, also from itself."""
@@ -98,7 +105,9 @@ def test_code_follows_signals(harness, client, command, code):
     async def main(runtime):
         return (await run(runtime, harness.plan("sh", "-c", command), client))[0]
 
-    expected = 0 if command == "kill -9 $$" else code  # SIGKILL from inside its own namespace is ignored as well
+    expected = (
+        0 if command == "kill -9 $$" else code
+    )  # SIGKILL from inside its own namespace is ignored as well
     assert harness.run(main) == expected
 
 
@@ -145,9 +154,29 @@ def test_start_names_the_command_when_it_cannot_run(harness, client, args, error
     ("changes", "error", "words"),
     [
         ({"user": "nobody-known"}, InvalidParameter, "unable to find user nobody-known"),
-        ({"log": {"driver": "json-file", "path": "/missing/x", "max_size_bytes": 0, "max_files": 1, "extra": {}}}, KernelError, "open /missing/x"),
-        ({"log": {"driver": "splunk", "path": "/x", "max_size_bytes": 0, "max_files": 1, "extra": {}}}, HavreError, "splunk"),
-        ({"overlay": {"lower": ["/missing"], "upper": "/missing", "work": "/missing"}}, KernelError, "overlay"),
+        (
+            {
+                "log": {
+                    "driver": "json-file",
+                    "path": "/missing/x",
+                    "max_size_bytes": 0,
+                    "max_files": 1,
+                    "extra": {},
+                }
+            },
+            KernelError,
+            "open /missing/x",
+        ),
+        (
+            {"log": {"driver": "splunk", "path": "/x", "max_size_bytes": 0, "max_files": 1, "extra": {}}},
+            HavreError,
+            "splunk",
+        ),
+        (
+            {"overlay": {"lower": ["/missing"], "upper": "/missing", "work": "/missing"}},
+            KernelError,
+            "overlay",
+        ),
     ],
 )
 def test_start_fails_clearly_and_leaves_nothing(harness, changes, error, words):
@@ -177,7 +206,9 @@ def test_process_has_three_descriptors_and_nothing_of_the_host(harness, client):
 
 def test_stdin_ends_when_the_client_half_closes(harness, client):
     async def main(runtime):
-        return await run(runtime, harness.plan("wc", "-c", open_stdin=True, stdin_once=True), client, data=b"12345")
+        return await run(
+            runtime, harness.plan("wc", "-c", open_stdin=True, stdin_once=True), client, data=b"12345"
+        )
 
     code, output = harness.run(main)
     assert code == 0 and output[8:] == b"5\n"
@@ -223,7 +254,9 @@ def test_stdin_is_discarded_when_the_process_does_not_read(harness, client):
 @pytest.mark.parametrize("megabytes", [32, pytest.param(1024, marks=pytest.mark.slow)])
 def test_much_goes_through_stdin_and_stdout_in_bounded_memory(harness, client, megabytes):
     async def main(runtime):
-        plan = harness.plan("cat", open_stdin=True, stdin_once=True, log={**harness.plan("x")["log"], "driver": "none"})
+        plan = harness.plan(
+            "cat", open_stdin=True, stdin_once=True, log={**harness.plan("x")["log"], "driver": "none"}
+        )
         one = client(stdin=True)
         monitor = await runtime.start(plan, [one.attached])
         one.given()
@@ -290,7 +323,9 @@ def test_twenty_start_at_once(harness, client):
 
 def test_terminal_is_raw_and_has_the_asked_size(harness, client):
     async def main(runtime):
-        plan = harness.plan("sh", "-c", "tty; stty size; readlink /proc/self/fd/2", tty=True, tty_size=(33, 99))
+        plan = harness.plan(
+            "sh", "-c", "tty; stty size; readlink /proc/self/fd/2", tty=True, tty_size=(33, 99)
+        )
         return await run(runtime, plan, client)
 
     code, output = harness.run(main)
@@ -315,7 +350,9 @@ def test_resize_reaches_the_process(harness, client):
 def test_terminal_stays_open_when_the_client_half_closes(harness, client):
     async def main(runtime):
         one = client(stdin=True)
-        plan = harness.plan("sh", "-c", "read a; echo got $a; sleep 0.2; echo end", tty=True, open_stdin=True, stdin_once=True)
+        plan = harness.plan(
+            "sh", "-c", "read a; echo got $a; sleep 0.2; echo end", tty=True, open_stdin=True, stdin_once=True
+        )
         monitor = await runtime.start(plan, [one.attached])
         one.given()
         await one.send(b"word\n")
@@ -352,7 +389,16 @@ def test_exec_has_its_own_environment_directory_user_and_code(harness, client):
         monitor = await sleeper(runtime, harness, env=["OUTER=1"])
         script = "echo $WORD; pwd; id -u; id -g; cat; exit 5"
         result = await execute(
-            monitor, harness, client, "sh", "-c", script, data=b"typed", env=["WORD=hello"], cwd="/etc", user="ann"
+            monitor,
+            harness,
+            client,
+            "sh",
+            "-c",
+            script,
+            data=b"typed",
+            env=["WORD=hello"],
+            cwd="/etc",
+            user="ann",
         )
         await stop(monitor)
         return result
@@ -367,7 +413,10 @@ def test_exec_is_in_all_namespaces_and_the_cgroup_of_the_container(harness, clie
         monitor = await sleeper(runtime, harness)
         script = "for kind in mnt pid net ipc uts cgroup; do readlink /proc/self/ns/$kind; done; cat /proc/self/cgroup"
         _, inside = await execute(monitor, harness, client, "sh", "-c", script)
-        expected = [os.readlink(f"/proc/{monitor.pid}/ns/{kind}") for kind in ("mnt", "pid", "net", "ipc", "uts", "cgroup")]
+        expected = [
+            os.readlink(f"/proc/{monitor.pid}/ns/{kind}")
+            for kind in ("mnt", "pid", "net", "ipc", "uts", "cgroup")
+        ]
         await stop(monitor)
         return inside, expected
 
@@ -379,7 +428,11 @@ def test_exec_is_in_all_namespaces_and_the_cgroup_of_the_container(harness, clie
 
 @pytest.mark.parametrize(
     ("args", "error"),
-    [(["nothing-here"], CommandNotFound), (["/etc/plain"], CommandNotExecutable), (["true"], InvalidParameter)],
+    [
+        (["nothing-here"], CommandNotFound),
+        (["/etc/plain"], CommandNotExecutable),
+        (["true"], InvalidParameter),
+    ],
 )
 def test_exec_fails_clearly_and_the_container_goes_on(harness, client, args, error):
     async def main(runtime):
@@ -400,7 +453,9 @@ def test_exec_has_a_terminal_of_the_asked_size(harness, client):
     async def main(runtime):
         monitor = await sleeper(runtime, harness)
         one = client(stdin=True)
-        plan = harness.exec_plan("t", "sh", "-c", "stty size; read a; stty size; exit 4", tty=True, tty_size=(11, 22))
+        plan = harness.exec_plan(
+            "t", "sh", "-c", "stty size; read a; stty size; exit 4", tty=True, tty_size=(11, 22)
+        )
         await monitor.exec(plan, one.attached)
         one.given()
         first = await one.read_until(b"\n")
@@ -432,7 +487,9 @@ def test_execs_end_with_the_container(harness):
 def test_exec_leaves_when_a_child_of_it_keeps_its_streams(harness, client):
     async def main(runtime):
         monitor = await sleeper(runtime, harness)
-        result = await asyncio.wait_for(execute(monitor, harness, client, "sh", "-c", "sleep 1000 & echo hi"), 5)
+        result = await asyncio.wait_for(
+            execute(monitor, harness, client, "sh", "-c", "sleep 1000 & echo hi"), 5
+        )
         await stop(monitor)
         return result
 
@@ -464,7 +521,9 @@ def test_exec_into_a_frozen_container_blocks_nobody(harness, client):
     async def main(runtime):
         run_plan = harness.plan("sleep", "1000")
         monitor = await runtime.start(run_plan)
-        freezer = plan.make_plan(layout.host_layout(), run_plan["config"]["linux"]["cgroupsPath"], {})["freezer"]
+        freezer = plan.make_plan(layout.host_layout(), run_plan["config"]["linux"]["cgroupsPath"], {})[
+            "freezer"
+        ]
         if not freezer:
             pytest.skip("this host has no freezer")
         cgroup.freeze(freezer)
@@ -490,7 +549,12 @@ def test_reader_that_stops_does_not_block_the_others(harness, client, attach_lat
     """The other one gets all 20 MB; the stuck one is cut off."""
 
     async def main(runtime):
-        plan = harness.plan("sh", "-c", "sleep 0.2; yes | head -c 20000000", log={**harness.plan("x")["log"], "driver": "none"})
+        plan = harness.plan(
+            "sh",
+            "-c",
+            "sleep 0.2; yes | head -c 20000000",
+            log={**harness.plan("x")["log"], "driver": "none"},
+        )
         stuck, good = client(), client()
         monitor = await runtime.start(plan, [] if attach_late else [stuck.attached, good.attached])
         if attach_late:
@@ -538,7 +602,9 @@ def test_end_is_told_when_a_client_does_not_read(harness, client, monkeypatch):
 def test_monitor_sleeps_when_a_client_has_half_closed(harness, client):
     async def main(runtime):
         one = client(stdin=True)
-        monitor = await runtime.start(harness.plan("sleep", "1000", open_stdin=True, stdin_once=True), [one.attached])
+        monitor = await runtime.start(
+            harness.plan("sleep", "1000", open_stdin=True, stdin_once=True), [one.attached]
+        )
         one.given()
         one.end_stdin()
         await asyncio.sleep(0.2)
@@ -689,7 +755,9 @@ def test_start_that_is_cancelled_leaves_nothing(harness):
 def test_more_clients_than_one_message_carries(harness, client):
     async def main(runtime):
         clients = [client() for _ in range(230)]
-        monitor = await runtime.start(harness.plan("sh", "-c", "sleep 0.5; echo hi"), [one.attached for one in clients])
+        monitor = await runtime.start(
+            harness.plan("sh", "-c", "sleep 0.5; echo hi"), [one.attached for one in clients]
+        )
         for one in clients:
             one.given()
         outputs = [await one.streams() for one in clients]

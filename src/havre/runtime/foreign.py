@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from havre.errors import HavreError, KernelError
 from havre.linux import netlink
 from havre.linux import syscalls as sys
-from havre.runtime import identity, init, rootfs, spawn
+from havre.runtime import identity, init, rootfs, spawn, wire
 from havre.runtime.start import as_failure
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _spawn(
         started = spawn.Started(_read_pid(pid_file))
         listener.settimeout(DELETE_TIMEOUT_S)
         with listener.accept()[0] as console:
-            started.master = socket.recv_fds(console, 4096, 1, socket.MSG_CMSG_CLOEXEC)[1][0]
+            started.master = wire.receive_fds(console, 4096, 1)[1][0]
     finally:
         listener.close()
         os.unlink(f"{plan['run_dir']}/{name}")

@@ -6,7 +6,7 @@ import socket
 
 from havre.errors import CommandNotExecutable, CommandNotFound, HavreError, InvalidParameter, KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import hooks, identity, init, rootfs
+from havre.runtime import hooks, identity, init, rootfs, wire
 from havre.runtime.cgroup import files as cgroups
 
 SIGCHLD = 17
@@ -119,7 +119,7 @@ def _listen(channel: socket.socket, started: Started, program: "Program | None" 
 
 def _hear(channel: socket.socket, started: Started, program: "Program | None" = None) -> bool:
     """Read one message; False when it was the last."""
-    data, fds, _, _ = socket.recv_fds(channel, 65536, 1, socket.MSG_CMSG_CLOEXEC)
+    data, fds = wire.receive_fds(channel, 65536, 1)
     if not data:
         return False
     kind, *rest = marshal.loads(data)

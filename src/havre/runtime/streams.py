@@ -7,7 +7,6 @@ that takes nothing for STUCK_S is cut off, so that it never blocks them.
 
 import fcntl
 import os
-import select
 import socket
 import struct
 import time
@@ -17,11 +16,11 @@ from havre.runtime.loop import GONE, IN, OUT
 CHUNK_BYTES = 65536
 BUFFER_BYTES = 1 << 20
 STUCK_S = 2.0
+LAST_READS = 1024  # a full pipe is at most 16 of them (pipe-max-size); a stray that writes on must not keep the monitor
 STDOUT, STDERR = 1, 2
 TIOCGPTPEER, TIOCSWINSZ = 0x5441, 0x5414  # asm-generic/ioctls.h
 SLAVE_FLAGS = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
 _NAMES = {STDOUT: b"stdout", STDERR: b"stderr"}
-_PRELOADED = select
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
@@ -91,6 +90,9 @@ class Streams:
         for fd in self._sources:
             os.set_blocking(fd, False)
         self._watch_sources()
+        if self._stdin_closed:
+            self._typed.clear()
+            self._watch_stdin()
         self._feed()
 
     def resize(self, rows: int, cols: int) -> None:
@@ -150,10 +152,11 @@ class Streams:
             os.close(self._slave)
             self._slave = -1
         for fd in list(self._sources):
-            while fd in self._sources and self._read(fd):
-                pass
-        for fd in list(self._sources):
-            self._end_source(fd)
+            reads = 0
+            while fd in self._sources and reads < LAST_READS and self._read(fd):
+                reads += 1
+            if fd in self._sources:
+                self._end_source(fd)
         self._close_stdin()
         self._stdin_closed = True
         self._typed.clear()

@@ -7,6 +7,7 @@ large for a packet travels in a memfd, which is then the first of the fds.
 import marshal
 import os
 import socket
+from _struct import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +44,19 @@ def send(sock: socket.socket, message: "tuple[Any, ...]", fds: "Sequence[int]" =
             os.close(large)
 
 
+def receive_fds(sock: socket.socket, size: int, max_fds: int) -> tuple[bytes, list[int]]:
+    """recvmsg(2) with fds that are close-on-exec; socket.recv_fds forgets its flags (Python 3.11)."""
+    data, ancillary, _, _ = sock.recvmsg(size, socket.CMSG_LEN(4 * max_fds), socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds += unpack(f"={len(content) // 4}i", content)
+    return data, fds
+
+
 def receive(sock: socket.socket) -> "tuple[tuple[Any, ...] | None, list[int]]":
     """Return (message, fds), or (None, []) at the end. Received fds are close-on-exec."""
-    data, fds, _, _ = socket.recv_fds(sock, PACKET_BYTES + 1, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    data, fds = receive_fds(sock, PACKET_BYTES + 1, MAX_FDS)
     if not data:
         return None, []
     if data == _BIG:
