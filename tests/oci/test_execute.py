@@ -82,7 +82,11 @@ def test_exec_keeps_the_seccomp_and_capabilities_of_the_container(oci):
     def edit(config):
         config["process"]["noNewPrivileges"] = True
         rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}
-        config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+        config["linux"]["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+            "syscalls": [rule],
+        }
 
     place = oci.create("sleep", "1000", edit=edit)
     oci("start", place.name)

@@ -96,6 +96,16 @@ def test_tmpcopyup_keeps_what_the_image_has(oci):
     assert done.stdout == "image\n5:6\n" and "Read-only file system" in done.stderr
 
 
+def test_no_pivot_covers_the_hosts_root(oci):
+    place = oci.bundle("sh", "-c", "ls /; cut -d' ' -f2 /proc/mounts | grep -cE '^/(proc|sys)$'; ls /home")
+    done = oci("run", "--no-pivot", "-b", place, "np")
+    *names, mounts, home = done.stdout.split()
+    assert sorted(names) == ["bin", "dev", "etc", "home", "proc", "root", "sys", "tmp"] and (
+        mounts,
+        home,
+    ) == ("2", "ann")
+
+
 def test_scheduler_and_io_priority_are_set(oci):
     scheduler = {"policy": "SCHED_BATCH", "nice": 7}
     done = oci.run(

@@ -13,6 +13,7 @@ from havre.runtime import plan as planning
 from havre.runtime.cgroup.layout import Layout
 
 HYBRID = Layout({"memory": "/cg/memory", "pids": "/cg/pids", "devices": "/cg/devices"}, "", frozenset())
+ALLOW = {"defaultAction": "SCMP_ACT_ALLOW"}
 UNIFIED = Layout({}, "/cg", frozenset(("memory", "pids")))
 
 
@@ -107,6 +108,10 @@ def test_join_netns_is_used_when_the_config_names_no_path():
             "from 0 to 7",
         ),
         (lambda c: c["linux"].update(personality={"domain": "BSD"}), "linux.personality"),
+        (
+            lambda c: c["linux"].update(seccomp={**ALLOW, "flags": ["SECCOMP_FILTER_FLAG_X"]}),
+            "seccomp flag 'SECCOMP_FILTER_FLAG_X'",
+        ),
         (lambda c: c["linux"].update(timeOffsets={"realtime": {"secs": 1}}), "unknown clock"),
     ],
 )

@@ -67,6 +67,8 @@ def _refuse(config: dict[str, Any]) -> None:
     for key, reason in _REFUSED.items():
         if linux.get(key):
             raise InvalidParameter(reason, context=f"linux.{key}")
+    if (linux.get("seccomp") or {}).get("listenerPath"):
+        raise InvalidParameter("a seccomp listener is not supported", context="linux.seccomp.listenerPath")
     if process.get("selinuxLabel"):
         raise InvalidParameter("SELinux is not enabled on this host", context="process.selinuxLabel")
     if process.get("execCPUAffinity"):

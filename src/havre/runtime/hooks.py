@@ -98,7 +98,7 @@ def _become_hook(path: str, args: list[str], env: list[str], stdin: int, output:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         for target, source in enumerate((stdin, output, output)):
             os.dup2(source, target, inheritable=True)
-        os.closerange(3, 4096)
+        os.closerange(3, 65536)
         os.execve(path, args, dict(entry.split("=", 1) for entry in env if "=" in entry))
     except OSError as error:
         os.write(2, f"{path}: {error.strerror}".encode())

@@ -34,14 +34,6 @@ RLIMITS = {  # asm-generic/resource.h
 }
 # What every container finds in /dev (runtime-spec config-linux.md, "Default Devices"): name, major, minor.
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
-LINKS = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-    ("core", "/proc/kcore"),
-)
 
 
 class Process(TypedDict):
