@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from havre.runtime.cgroup.plan import CgroupPlan
 
+ENOENT, EINVAL = 2, 22
 REMOVE_TRIES = 50  # EBUSY while the last processes are being reaped; 50 x 2 ms
 REMOVE_PAUSE_S = 0.002
 
@@ -18,22 +19,56 @@ def create(plan: "CgroupPlan") -> None:
     for path in plan["parents"]:
         _mkdir(path)
     for path, value in plan["subtree"]:
-        _write(path, value)
+        _delegate(path, value)
     for path in plan["directories"]:
         _mkdir(path)
     for above, below in plan["copied"]:
         _copy(above, below)
     update(plan)
+    if plan["devices"]:
+        from havre.linux import bpf
+
+        bpf.attach_device_program(plan["directories"][-1], bytes.fromhex(plan["devices"]))
 
 
 def update(plan: "CgroupPlan") -> None:
-    """Apply the limits again, e.g. after they changed."""
+    """Apply the limits, also again after they changed. A file that this kernel does not have becomes a warning in the plan.
+
+    What the kernel refuses at first is tried again behind the others: memory may be raised only after memory and swap.
+    """
+    refused = []
     for path, value, required in plan["writes"]:
         try:
             _write(path, value)
-        except KernelError:
-            if required:
+        except KernelError as error:
+            if error.errno == EINVAL:
+                refused.append((path, value))
+            elif error.errno != ENOENT or required or not os.path.isdir(os.path.dirname(path)):
                 raise
+            else:
+                _write_instead(plan, path)
+    for path, value in refused:
+        _write(path, value)
+
+
+def _write_instead(plan: "CgroupPlan", missing: str) -> None:
+    path, value = plan["instead"].get(missing, ("", ""))
+    if path and os.path.exists(path):
+        _write(path, value)
+    else:
+        plan["warnings"].append(f"this kernel has no {os.path.basename(missing)}: the limit is discarded")
+
+
+def _delegate(path: str, controllers: str) -> None:
+    """Hand controllers down a v2 tree: all at once, or those that this place has (the limits of others are warned of)."""
+    try:
+        _write(path, controllers)
+    except KernelError:
+        for word in controllers.split():
+            try:
+                _write(path, word)
+            except KernelError:
+                continue
 
 
 def attach(plan: "CgroupPlan", pid: int) -> None:
@@ -67,6 +102,7 @@ def freeze(state_file: str) -> None:
         if ("frozen 1" in text) if v2 else (text.strip() == "FROZEN"):
             return
         time.sleep(REMOVE_PAUSE_S)
+    thaw(state_file)
     raise KernelError("freeze", state_file, 16)  # EBUSY
 
 
@@ -113,16 +149,27 @@ def remove(plan: "CgroupPlan") -> list[str]:
 
 
 def _rmdir(path: str) -> bool:
+    """Remove a group and those that were made inside it (a privileged container may)."""
     for _ in range(REMOVE_TRIES):
         try:
             os.rmdir(path)
         except FileNotFoundError:
             return True
         except OSError:
-            time.sleep(REMOVE_PAUSE_S)
+            if not _remove_children(path):
+                time.sleep(REMOVE_PAUSE_S)
         else:
             return True
     return False
+
+
+def _remove_children(path: str) -> bool:
+    """Whether there were any, and all are gone."""
+    try:
+        children = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return True
+    return bool(children) and all([_rmdir(child) for child in children])
 
 
 def _mkdir(path: str) -> None:
