@@ -9,15 +9,20 @@ import os
 import shutil
 import subprocess
 import tarfile
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from havre.errors import HavreError, InvalidParameter, NoSuchImage
+from havre.errors import HavreError, InvalidParameter, NoSuchImage, Unavailable
 from havre.image import manifest as manifests
+from havre.image.images import Images
+from havre.linux import syscalls
 from havre.spec.image import Platform
 from havre.spec.platform import host_platform
+from havre.store import Records
 
 BUSYBOX = "/bin/busybox"
 skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="no skopeo here")
@@ -205,6 +210,56 @@ def test_load_refuses_and_leaves_nothing(images, tar, attack):
     assert nothing_left(images)
 
 
+def test_load_of_one_archive_by_many_at_once(images, tar):
+    archive = docker_archive(
+        tar, tar.layer_of({f"f{number}": os.urandom(2000) for number in range(100)}), ["app:1"]
+    ).getvalue()
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda _: images.load(io.BytesIO(archive), quiet), range(12)))
+    assert found == [["app:1"]] * 12
+    images.collect()
+    assert len(os.listdir(images.root / "layers")) == 1 and len(list(images.content.all())) == 3
+    assert len(os.listdir(images.layers.diff(images.resolve("app:1").chain_id))) == 100
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    "size", ["2m", "5m"]
+)  # too small for the archive; too small for what comes out of it
+def test_load_on_a_full_disk_is_said_and_leaves_nothing(tmp_path, tar, size):
+    archive = docker_archive(
+        tar, tar.layer_of({f"f{number}": os.urandom(60_000) for number in range(50)}), ["app:1"]
+    ).getvalue()
+    pid = os.fork()
+    if not pid:
+        try:
+            os._exit(_on_a_small_disk(tmp_path, archive, size))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _on_a_small_disk(tmp_path: Path, archive: bytes, size: str) -> int:
+    """In a mount namespace of its own, with a tmpfs of this size."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount_propagation(b"/", syscalls.MS_PRIVATE | syscalls.MS_REC)
+    (tmp_path / "small").mkdir()
+    disk = syscalls.fsopen("tmpfs")
+    syscalls.fsconfig_string(disk, "size", size, "tmpfs")
+    place = os.open(tmp_path / "small", os.O_PATH)
+    syscalls.move_mount(syscalls.fsmount(disk, 0, "tmpfs"), place, "small")
+    images = Images(tmp_path / "small" / "image", Records(tmp_path / "db"))
+    try:
+        images.load(io.BytesIO(archive), quiet)
+    except Unavailable as error:
+        images._trash.empty()
+        used = os.statvfs(tmp_path / "small")
+        left = (used.f_blocks - used.f_bfree) * used.f_frsize
+        return 0 if "no space left" in str(error) and nothing_left(images) and left < 100_000 else 2
+    return 1
+
+
 # save
 
 
@@ -259,9 +314,6 @@ def test_save_of_an_unknown_image_writes_nothing(loaded):
 
 
 def test_save_and_load_give_the_same_image(loaded, tmp_path, tar):
-    from havre.image.images import Images
-    from havre.store import Records
-
     first, second = io.BytesIO(), io.BytesIO()
     loaded.save(["app:1"], first)
     loaded.save(["app:1"], second)

@@ -336,6 +336,21 @@ def test_missing_directories_look_as_in_the_layers_below(place, tar, tmp_path):
     assert stat.S_IMODE((place / "new").stat().st_mode) == 0o755
 
 
+def test_missing_directories_do_not_depend_on_the_umask(place, tar):
+    before = os.umask(0o077)
+    try:
+        unpack(place, tar.archive(tar.member(b"a/b/c")))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((place / "a").stat().st_mode) == stat.S_IMODE((place / "a/b").stat().st_mode) == 0o755
+
+
+def test_whiteout_names_are_plain_files_where_the_archive_is_no_layer(place, tar):
+    archive = tar.archive(tar.member(b".wh.a", b"1"), tar.member(b"d/.wh..wh..opq", b"2"))
+    extract(open_stream(archive), str(place), whiteouts=False)
+    assert (place / ".wh.a").read_text() == "1" and (place / "d/.wh..wh..opq").read_text() == "2"
+
+
 def test_very_deep_directories(place, tar):
     deep = b"/".join([b"a"] * 1900)
     unpack(

@@ -24,6 +24,17 @@ class DigestMismatch(HavreError):
     status = 400
 
 
+def write_all(fd: int, data: bytes | memoryview, what: str) -> None:
+    """Write all of it. Raises Unavailable naming `what` when the disk is full or broken."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError as error:
+        why = os.strerror(error.errno or 0).lower()
+        raise Unavailable(f"cannot store {what}: {why}", hint="free some disk space: df -h, df -i") from error
+
+
 class Content:
     """root/blobs/<algorithm>/<hex>, and root/ingest for what is on its way."""
 
@@ -171,18 +182,12 @@ class Ingest:
             self.abort()
             raise DigestMismatch(f"{self._digest} is larger than the {self._size} bytes it should have")
         self._hash.update(data)
-        view = memoryview(data)
         try:
-            while view:
-                written = os.write(self._fd, view)
-                view = view[written:]
-                self.offset += written
-        except OSError as error:
-            os.ftruncate(self._fd, 0)
-            raise Unavailable(
-                f"cannot store {self._digest}: {os.strerror(error.errno or 0).lower()}",
-                hint="free some disk space",
-            ) from error
+            write_all(self._fd, data, self._digest)
+        except Unavailable:
+            os.ftruncate(self._fd, 0)  # the hash knows more than the file: nothing here can be resumed
+            raise
+        self.offset += len(data)
 
     def commit(self) -> None:
         """Make it visible. Raises DigestMismatch: cut short (the part stays for another try) or wrong (nothing stays)."""

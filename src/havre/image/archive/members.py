@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from havre.errors import InvalidParameter
 from havre.image import manifest as manifests
-from havre.image.content import Content
+from havre.image.content import Content, write_all
 from havre.image.tar import reader
 from havre.image.tar.bad import BadTar, clean, shown
 from havre.image.tar.compression import kind_of, open_stream
@@ -109,8 +109,7 @@ def _spool(tar: reader.Reader, path: Path, *, wide: bool) -> Member:
             digest.update(view)
             if wide:
                 other.update(view)
-            while view:
-                view = view[file.write(view) :]
+            write_all(file.fileno(), view, "the archive")
     return Member(
         path, size, f"sha256:{digest.hexdigest()}", head, f"sha512:{other.hexdigest()}" if wide else ""
     )

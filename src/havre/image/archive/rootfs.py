@@ -9,6 +9,7 @@ from havre.clock import now_nanos, rfc3339
 from havre.errors import InvalidParameter
 from havre.image import changes as dockerfile
 from havre.image import manifest as manifests
+from havre.image.content import write_all
 from havre.image.layers import chain_id
 from havre.image.manifest import Descriptor
 from havre.image.tar.compression import open_stream
@@ -62,9 +63,7 @@ def _take_layer(images: "Images", stream: BinaryIO) -> Descriptor:
             while chunk := source.chunk():
                 digest.update(chunk)
                 size += len(chunk)
-                view = memoryview(chunk)
-                while view:
-                    view = view[file.write(view) :]
+                write_all(file.fileno(), chunk, "the archive")
         found = f"sha256:{digest.hexdigest()}"
         images.content.adopt(path, found)
     finally:

@@ -43,11 +43,11 @@ class _Directory:
 
 
 class Extractor:
-    """Puts entries below one directory; `.wh.` files become overlayfs' whiteouts and opaque directories."""
+    """Puts entries below one directory; in a layer `.wh.` files become overlayfs' whiteouts and opaque directories."""
 
-    def __init__(self, root: str, lower: Sequence[str] = ()) -> None:
+    def __init__(self, root: str, lower: Sequence[str] = (), *, whiteouts: bool = True) -> None:
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._lower = lower
+        self._lower, self._whiteouts = lower, whiteouts
         self._parents: dict[bytes, int] = {}
         self._directories: dict[bytes, _Directory | None] = {}  # None: the archive has left it out
         self._owner = (os.geteuid(), os.getegid())
@@ -89,13 +89,13 @@ class Extractor:
                 self._note(path, entry)
                 return
             raise BadTar(f"{shown(entry.name)}: not a directory, but it stands for the root")
-        if path.startswith(META) and path != OPAQUE:
+        if self._whiteouts and path.startswith(META) and path != OPAQUE:
             return  # aufs' own bookkeeping in old images
         folder, _, name = path.rpartition(b"/")
         parent = self._parents.get(folder)
         if parent is None:
             parent = self._parent(folder)
-        if name.startswith(WHITEOUT):
+        if self._whiteouts and name.startswith(WHITEOUT):
             self._whiteout(parent, name, entry)
             return
         self._make(entry, tar, parent, name, path)
@@ -288,7 +288,9 @@ class Extractor:
                 os.close(fd)
 
     def _dress_directory(self, fd: int, wanted: _Directory | None) -> None:
-        if wanted is not None:
+        if wanted is None:
+            os.fchmod(fd, 0o755)  # whatever the umask
+        else:
             if (wanted.uid, wanted.gid) != self._owner:
                 os.fchown(fd, wanted.uid, wanted.gid)
             os.fchmod(fd, wanted.mode)
@@ -353,13 +355,19 @@ def _blamed(error: OSError | HavreError, name: bytes) -> HavreError:
 
 
 def extract(
-    source: Source, root: str, *, lower: Sequence[str] = (), progress: Callable[[int], None] | None = None
+    source: Source,
+    root: str,
+    *,
+    lower: Sequence[str] = (),
+    whiteouts: bool = True,
+    progress: Callable[[int], None] | None = None,
 ) -> int:
     """Unpack an uncompressed tar stream below `root`; return the bytes of file data written.
 
-    `lower` are the layers below, uppermost first: directories that the archive leaves out look as there.
+    `lower` are the layers below, uppermost first: directories that the archive leaves out look as there. Without `whiteouts`
+    the archive is no layer, and its `.wh.` names are names like others.
     """
-    extractor = Extractor(root, lower)
+    extractor = Extractor(root, lower, whiteouts=whiteouts)
     try:
         extractor.run(Reader(source), progress)
     finally:
