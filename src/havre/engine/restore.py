@@ -81,7 +81,7 @@ def _sweep(rooms: Rooms) -> None:
             if name not in known:
                 shutil.rmtree(base / name, ignore_errors=True)
                 log.info("removed what a crash had left", path=base / name)
-    for key in rooms.images.snapshots.keys():  # noqa: SIM118 - a method of ours, not a dict
+    for key in rooms.images.snapshots.keys():
         if key not in known:
             rooms.images.snapshots.remove(key)
 
