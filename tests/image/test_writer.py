@@ -106,6 +106,16 @@ def test_layer_refuses_a_file_that_would_be_a_whiteout(tmp_path):
         write_layer(io.BytesIO(), str(tmp_path))
 
 
+@pytest.mark.parametrize("key", ["trusted.overlay.redirect", "trusted.overlay.metacopy"])
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_layer_refuses_what_is_not_wholly_here(tmp_path, key, kind):
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").write_text("")
+    os.setxattr(tmp_path / kind, key, b"/x")
+    with pytest.raises(InvalidParameter, match=f"'{kind}': its content is in another layer"):
+        write_layer(io.BytesIO(), str(tmp_path))
+
+
 def test_links_out_of_the_tree_are_written_as_links(tmp_path):
     root = tmp_path / "in"
     root.mkdir()

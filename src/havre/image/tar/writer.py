@@ -19,6 +19,7 @@ from havre.image.tree import DIRECTORY
 BLOCK = 512
 STEP_BYTES = 1 << 20
 _KEPT_XATTRS = ("user.", "security.capability")
+_PARTIAL = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
 _END = bytes(2 * BLOCK)
 
 
@@ -133,6 +134,8 @@ class _Walk:
 
     def _directory(self, fd: int, path: bytes) -> list[bytes]:
         """Write a directory and its files; return its directories, last first."""
+        if self._whiteouts:
+            _check_whole(fd, path)
         if path:
             self._writer.header(path + b"/", reader.DIRECTORY, traits=_traits(os.fstat(fd), fd))
         if self._whiteouts and _is_opaque(fd):
@@ -173,6 +176,8 @@ class _Walk:
     def _file(self, parent: int, name: bytes, place: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
         with open(fd, "rb", buffering=0) as file:
+            if self._whiteouts:
+                _check_whole(fd, place)
             status = os.fstat(fd)
             self._writer.header(place, size=status.st_size, traits=_traits(status, fd))
             self._writer.copy(file, status.st_size)
@@ -199,6 +204,13 @@ def _open_below(top: int, path: bytes) -> int:
             os.close(fd)
         fd = inner
     return fd
+
+
+def _check_whole(fd: int, path: bytes) -> None:
+    """With redirect_dir or metacopy an upper directory holds only a part of its files (overlayfs.rst). Raises InvalidParameter."""
+    for key in os.listxattr(fd):
+        if key in _PARTIAL:
+            raise InvalidParameter(f"{shown(path)}: its content is in another layer ({key})")
 
 
 def _is_opaque(fd: int) -> bool:
