@@ -260,6 +260,7 @@ def test_much_goes_through_stdin_and_stdout_in_bounded_memory(harness, client, m
         one = client(stdin=True)
         monitor = await runtime.start(plan, [one.attached])
         one.given()
+        pid = monitor_of(monitor.pid)
         piece = os.urandom(1 << 20)
 
         async def give():
@@ -271,12 +272,16 @@ def test_much_goes_through_stdin_and_stdout_in_bounded_memory(harness, client, m
             received = 0
             while data := await asyncio.get_running_loop().sock_recv(one.sock, 1 << 20):
                 received += len(data)
+                if received > (megabytes - 1) << 20 and not used:
+                    used.append(private_kb(pid))
             return received
 
+        used = []
         given = asyncio.create_task(give())
         received = await take()
         await given
         assert (await monitor.exited)["code"] == 0
+        assert used[0] < 6 << 10  # 1.2 MB, and a few buffers
         return received
 
     received = harness.run(main)
@@ -316,6 +321,20 @@ def test_twenty_start_at_once(harness, client):
         return [code for code, _ in await asyncio.gather(*(run(runtime, plan, client) for plan in plans))]
 
     assert harness.run(main) == list(range(20))
+
+
+def test_out_of_memory_is_recorded(harness):
+    async def main(runtime):
+        plan = harness.plan(
+            "sh",
+            "-c",
+            "x=x; while :; do x=$x$x; done",
+            resources={"memory": {"limit": 16 << 20, "swap": 16 << 20}},
+        )
+        return await (await runtime.start(plan)).exited
+
+    record = harness.run(main)
+    assert record["oom_killed"] and record["code"] == 137
 
 
 # terminals
