@@ -311,6 +311,9 @@ def test_save_of_an_unknown_image_writes_nothing(loaded):
     with pytest.raises(NoSuchImage):
         loaded.save(["app:1", "missing"], out)
     assert out.getvalue() == b""
+    with pytest.raises(NoSuchImage):
+        loaded.check_saved(["app", "missing"])
+    loaded.check_saved(["app", "other:1"])
 
 
 def test_save_and_load_give_the_same_image(loaded, tmp_path, tar):

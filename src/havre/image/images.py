@@ -360,6 +360,10 @@ class Images:
         with self.lease():
             save.save(self, refs, out)
 
+    def check_saved(self, refs: Sequence[str]) -> None:
+        """Raise NoSuchImage for what `save` would not find; a repository without a tag stands for all its tags."""
+        save.wanted(self, refs)
+
     def import_(
         self,
         stream: BinaryIO,

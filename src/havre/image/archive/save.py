@@ -20,7 +20,7 @@ def save(images: "Images", refs: Sequence[str], out: BinaryIO) -> None:
     entries: dict[str, dict[str, Any]] = {}
     docker: dict[str, dict[str, Any]] = {}
     blobs: set[str] = set()
-    for digest, name in _wanted(images, refs):
+    for digest, name in wanted(images, refs):
         key = f"{digest} {name.canonical() if name else ''}"
         if key in entries:
             continue
@@ -35,8 +35,8 @@ def save(images: "Images", refs: Sequence[str], out: BinaryIO) -> None:
     _write(images, out, blobs, list(entries.values()), list(docker.values()))
 
 
-def _wanted(images: "Images", refs: Sequence[str]) -> list[tuple[str, Reference | None]]:
-    """(target, name or None when it was asked for by id or digest)."""
+def wanted(images: "Images", refs: Sequence[str]) -> list[tuple[str, Reference | None]]:
+    """Return (target, name or None when it was asked for by id or digest). Raises NoSuchImage."""
     found: list[tuple[str, Reference | None]] = []
     for ref in refs:
         tags = _all_tags(images, ref)
