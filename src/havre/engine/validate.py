@@ -25,7 +25,19 @@ def check(config: ContainerConfig, host: HostConfig, settings: Settings, cpus: i
     _check_security(host)
     _check_restart(host)
     _check_log(host, settings)
-    return check_resources(host, cpus)
+    return check_resources(host, cpus) + _not_carried_out(config)
+
+
+def _not_carried_out(config: ContainerConfig) -> list[str]:
+    """What an image may bring along and no container should fail for: said, never silently dropped."""
+    found = []
+    test = (config.healthcheck.test if config.healthcheck else None) or ["NONE"]
+    if test[0] != "NONE":
+        found.append("health checks are not run yet: the container has no health status")
+    if config.volumes:
+        paths = ", ".join(sorted(config.volumes))
+        found.append(f"there are no volumes yet: {paths} will be part of the container itself and go with it")
+    return found
 
 
 def _check_not_yet(host: HostConfig) -> None:
