@@ -1,5 +1,5 @@
-"""Measures Havre beside whatever of dockerd, podman and runc is on the machine: alternating, in one run, as ratios.
+"""Side-by-side measurements of havred and whatever peers this machine has: `python -m bench --help`.
 
-`python -m bench [--quick] [--only NAME] [--json FILE]` as root. Never a timed test: the machine decides the milliseconds, the
-ratio is what counts.
+Each peer lives in its own network namespace with its data on tmpfs; peers take turns, call by call, in one run.
+Never: a fixed limit that fails a build. It prints medians and ratios, people judge them.
 """

@@ -1,89 +1,135 @@
-"""The bench's main line: start the engines, alternate, print medians and ratios."""
+"""`python -m bench [--quick] [--only WORD] [--peers a,b] [--json FILE]`: start the peers, measure in turns, print, clean up."""
 
 import argparse
-import json
+import contextlib
 import os
-import shutil
-import statistics
+import platform
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
-from bench import images, lines
-from bench.engines import start_all, workspace
+from bench import content, table
+from bench.lines import LINES, Line
+from bench.peers import ALL, IMAGE, Peer
+from bench.place import Place
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a third of the repetitions")
-    parser.add_argument("--only", default="", help="only lines whose name contains this")
-    parser.add_argument("--json", default="", help="write the medians to this file")
-    given = parser.parse_args()
-    if os.geteuid() != 0 or shutil.which("docker") is None:
-        print("bench: needs root and the stock docker CLI", file=sys.stderr)
-        return 1
-    base = workspace()
-    engines = []
-    registries = []
+    options = _options()
+    lines = [line for line in LINES if not options.only or any(word in line.name for word in options.only)]
+    if options.list or not lines:
+        for line in LINES:
+            print(f"{line.name:<17}{line.what}")
+        return 0 if options.list else 2
+    if os.geteuid() != 0:
+        print("bench: must run as root", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        engines = start_all(base)
-        for engine in engines:
-            engine.docker("import", "-c", 'CMD ["sh"]', "-", "busybox", input=images.busybox_tar())
-            engine.docker("run", "-d", "--name", "bench-target", "busybox", "sleep", "100000")
-        wanted = [line for line in lines.LINES if given.only in line[0]]
-        if any("300 MB" in line[0] for line in wanted):
-            images.large_archive(base / "large.tar")
-        if any("pull" in line[0] for line in wanted):
-            registries = [lines.start_registry(engine) for engine in engines]
-            wanted = [line for line in wanted if "pull" not in line[0] or all(registries)]
-        results = measure(engines, wanted, 3 if given.quick else 1)
-        if not given.only:
-            results += memory(engines)
-        report(results, [engine.name for engine in engines])
-        if given.json:
-            with open(given.json, "w", encoding="utf-8") as file:
-                json.dump([{"line": name, **values} for name, values, _, _ in results], file, indent=1)
-    finally:
-        for registry in registries:
-            if registry is not None:
-                registry.kill()
-        for engine in engines:
-            engine.close()
-        shutil.rmtree(base, ignore_errors=True)
+        with Place() as place:
+            return _measure(place, lines, options)
+    except KeyboardInterrupt:
+        print("bench: stopped; everything is cleaned up", file=sys.stderr)
+        return 130
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few calls each, a 60 MB image")
+    parser.add_argument(
+        "--only", action="append", metavar="WORD", help="only lines with WORD in their name; may be repeated"
+    )
+    parser.add_argument("--peers", default="", help="comma-separated; default: all that are installed")
+    parser.add_argument("--json", metavar="FILE", help="write every value there too")
+    parser.add_argument("--list", action="store_true", help="show the lines")
+    return parser.parse_args()
+
+
+def _measure(place: Place, lines: Sequence[Line], options: argparse.Namespace) -> int:
+    peers = _start(place, [one for one in options.peers.split(",") if one])
+    if not peers:
+        print("bench: no peer could start", file=sys.stderr)
+        return 1
+    if any(line.name == "pull" for line in lines):
+        _serve(place, peers, quick=options.quick)
+    names = [peer.name for peer in peers]
+    print(table.head(names), flush=True)
+    found: dict[str, dict[str, list[float]]] = {}
+    for line in lines:
+        found[line.name] = _line(line, peers, line.quick if options.quick else line.count)
+        print(table.row(line, names, found[line.name]), flush=True)
+    if options.json:
+        about = {
+            "kernel": platform.release(),
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "peers": names,
+            "quick": options.quick,
+        }
+        Path(options.json).write_text(table.document(lines, found, about) + "\n", encoding="utf-8")
     return 0
 
 
-def measure(engines, wanted, divisor) -> list:
-    """Return (line, {engine: median}, unit, goal): the engines take turns within each line."""
-    results = []
-    for name, function, repetitions, goal in wanted:
-        seen = {engine.name: [] for engine in engines}
-        for number in range(max(2, repetitions // divisor) + 1):
-            for engine in engines if number % 2 else engines[::-1]:
-                value = function(engine)
-                if number:  # the first is a rehearsal
-                    seen[engine.name].append(value)
-        medians = {key: statistics.median(values) for key, values in seen.items()}
-        results.append((name, medians, "ms", goal))
-        print(f"  {name}: {medians}", file=sys.stderr)
-    return results
+def _start(place: Place, wanted: Sequence[str]) -> list[Peer]:
+    archive = content.archive(content.rootfs(place.root / "rootfs"), place.root / "busybox.tar", IMAGE)
+    peers: list[Peer] = []
+    for kind in ALL:
+        if wanted and kind.name not in wanted:
+            continue
+        if missing := kind.missing():
+            print(f"bench: no {kind.name}: {missing} is not installed", file=sys.stderr)
+            continue
+        try:
+            peer = kind(place)
+            peer.start(archive)
+        except (RuntimeError, OSError) as error:
+            print(f"bench: no {kind.name}: {error}", file=sys.stderr)
+            continue
+        peers.append(peer)
+    return peers
 
 
-def memory(engines) -> list:
-    idle = {engine.name: lines.idle_kb(engine) for engine in engines}
-    many = {engine.name: lines.with_100(engine) for engine in engines}
-    return [
-        ("idle memory of the daemon", idle, "kB", None),
-        ("ps, 100 containers", {name: pair[0] for name, pair in many.items()}, "ms", 1.0),
-        ("private memory of a monitor", {name: pair[1] for name, pair in many.items()}, "kB", None),
-    ]
+def _serve(place: Place, peers: Sequence[Peer], *, quick: bool) -> None:
+    """The big image, at 127.0.0.1 of every peer's namespace."""
+    storage = place.root / "registry"
+    print("bench: making the big image", file=sys.stderr)
+    content.fill_registry(place, storage, megabytes=60 if quick else 300, files=3000 if quick else 15_000)
+    for peer in peers:
+        content.start_registry(place, peer.enter, storage, peer.name)
 
 
-def report(results, names) -> None:
-    width = max(len(name) for name, *_ in results)
-    print(f"{'':{width}}  " + "".join(f"{name:>14}" for name in names) + "   ratio   goal")
-    for name, medians, unit, goal in results:
-        cells = "".join(f"{medians[engine]:>11.1f} {unit}" for engine in names)
-        ratio = f"{medians[names[0]] / medians[names[1]]:7.2f}" if len(names) > 1 else ""
-        print(f"{name:{width}}  {cells} {ratio}   {f'{goal:.2f}' if goal else ''}")
+def _line(line: Line, peers: Sequence[Peer], count: int) -> dict[str, list[float]]:
+    """Measure one line: peers take turns, each round begins with another one. Who fails is left out, and said."""
+    values: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    with contextlib.ExitStack() as stack:
+        able = []
+        for peer in peers:
+            try:
+                if line.setting:
+                    stack.enter_context(line.setting(peer))
+                able.append(peer)
+            except RuntimeError as error:
+                print(f"bench: {line.name}: {error}", file=sys.stderr)
+        time.sleep(0.5)  # let what came before come to rest: dying namespaces, dirty pages
+        for number in range(-1 if count > 1 else 0, count):  # the first round warms up
+            start = number % len(able) if able else 0
+            for peer in able[start:] + able[:start]:
+                if (value := _once(line, peer)) is None:
+                    able = [one for one in able if one is not peer]
+                elif number >= 0:
+                    values[peer.name].append(value)
+    return values
+
+
+def _once(line: Line, peer: Peer) -> float | None:
+    try:
+        return line.once(peer)
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        print(f"bench: {line.name}: {error}", file=sys.stderr)
+        return None
 
 
 if __name__ == "__main__":

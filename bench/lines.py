@@ -1,138 +1,196 @@
-"""What is measured: one function a line; each takes an engine and returns milliseconds (or kB, where the name says so)."""
+"""What is measured, one line of the table each."""
 
 import concurrent.futures
-import shutil
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.engines import Engine, private_kb, pss_kb
+from bench import content
+from bench.peers import Command, Peer
+
+MANY = 100
+FLOOD_BYTES = 100_000_000
+Once = Callable[[Peer], float | None]
 
 
-def run_no_network(engine: Engine) -> float:
-    return engine.timed("run", "--rm", "--network", "none", "busybox", "true")
+@dataclass(frozen=True)
+class Line:
+    """One thing to measure. `once` returns seconds (or bytes), None when a peer cannot do it."""
+
+    name: str
+    what: str
+    count: int
+    quick: int
+    once: Once
+    setting: Callable[[Peer], AbstractContextManager[None]] | None = None  # what stands around all calls
+    unit: str = "ms"
+    goal: float = 0.0  # wished ratio to dockerd; 0: none is set
 
 
-def run_bridge(engine: Engine) -> float:
-    return engine.timed("run", "--rm", "busybox", "true")
-
-
-def run_after_idle(engine: Engine) -> float:
-    time.sleep(1)
-    return run_no_network(engine)
-
-
-def run_detached(engine: Engine) -> float:
-    name = f"d{time.monotonic_ns()}"
-    found = engine.timed("run", "-d", "--name", name, "busybox", "sleep", "100")
-    engine.docker("rm", "-f", name)
-    return found
-
-
-def execute(engine: Engine) -> float:
-    return engine.timed("exec", "bench-target", "true")
-
-
-def exec_after_idle(engine: Engine) -> float:
-    time.sleep(1)
-    return execute(engine)
-
-
-def ps(engine: Engine) -> float:
-    return engine.timed("ps")
-
-
-def start_20(engine: Engine) -> float:
-    """20 at once, to the last one's end."""
-    start = time.perf_counter()
-    words = engine.words("run", "--rm", "busybox", "true")
-    running = [
-        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(20)
-    ]
-    for one in running:
-        if one.wait():
-            raise SystemExit(f"{engine.name}: one of 20 starts failed")
-    return (time.perf_counter() - start) * 1000
-
-
-def log_100_mb(engine: Engine) -> float:
-    script = "yes 0123456789012345678901234567890123456789012345678901234567890123456789 | head -c 100000000"
-    start = time.perf_counter()
-    engine.docker("run", "--name", "bench-log", "-d", "--network", "none", "busybox", "sh", "-c", script)
-    engine.docker("wait", "bench-log")
-    found = (time.perf_counter() - start) * 1000
-    engine.docker("rm", "bench-log")
-    return found
-
-
-def load_300_mb(engine: Engine) -> float:
-    """Load and unpack the large image; removed again outside the clock."""
-    found = engine.timed("load", "-q", "-i", str(engine.root.parent / "large.tar"))
-    engine.docker("rmi", "-f", "large:1")
-    return found
-
-
-def pull_300_mb(engine: Engine) -> float:
-    found = engine.timed("pull", "-q", "127.0.0.1:5055/large:1")
-    engine.docker("rmi", "-f", "127.0.0.1:5055/large:1")
-    return found
-
-
-def idle_kb(engine: Engine) -> float:
-    """Proportional memory of the daemon's processes."""
-    return sum(pss_kb(pid) for pid in engine.processes())
-
-
-def with_100(engine: Engine) -> tuple[float, float]:
-    """(ps ms, private kB of one monitor) with 100 running containers."""
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        words = [
-            engine.words("run", "-d", "--network", "none", "--name", f"m{n}", "busybox", "sleep", "1000")
-            for n in range(100)
-        ]
-        list(pool.map(lambda one: subprocess.run(one, capture_output=True, check=True), words))
-    listed = min(engine.timed("ps") for _ in range(7))
-    monitors = engine.monitors()
-    private = sum(map(private_kb, monitors)) / max(1, len(monitors))
-    engine.docker("rm", "-f", *(f"m{n}" for n in range(100)))
-    return listed, private
-
-
-def start_registry(engine: Engine) -> subprocess.Popen | None:
-    """Debian's registry inside the engine's network namespace, filled with the large image; None where it is missing."""
-    binary = shutil.which("docker-registry")
-    if binary is None:
+def timed(peer: Peer, command: Command | None) -> float | None:
+    """Seconds a command takes. Raises RuntimeError when it fails."""
+    if command is None:
         return None
-    root = engine.root / "registry"
-    root.mkdir()
-    config = root / "config.yml"
-    config.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {root}\nhttp:\n  addr: 127.0.0.1:5055\n"
-    )
-    log = open(root / "log", "wb")
-    process = subprocess.Popen([*engine.inside(), binary, "serve", str(config)], stdout=log, stderr=log)
-    engine.docker("load", "-q", "-i", str(engine.root.parent / "large.tar"))
-    engine.docker("tag", "large:1", "127.0.0.1:5055/large:1")
-    for _ in range(20):
-        if engine.docker("push", "-q", "127.0.0.1:5055/large:1", check=False).returncode == 0:
-            break
-        time.sleep(0.25)
-    engine.docker("rmi", "-f", "127.0.0.1:5055/large:1", "large:1")
-    return process
+    start = time.perf_counter()
+    peer.do(command)
+    return time.perf_counter() - start
 
 
-# name, function, repetitions, goal as a ratio to dockerd
+def idle(once: Once) -> Once:
+    """The same after a second in which nothing happened: hidden costs (RCU, caches gone cold) come out."""
+
+    def after_idle(peer: Peer) -> float | None:
+        time.sleep(1)
+        return once(peer)
+
+    return after_idle
+
+
+_numbers = iter(range(1_000_000))
+
+
+def _detached(network: str) -> Once:
+    def once(peer: Peer) -> float | None:
+        name = f"d{next(_numbers)}"
+        took = timed(peer, peer.run_detached(name, network))
+        if took is not None:
+            peer.remove([name])
+        return took
+
+    return once
+
+
+def _at_once(network: str, count: int = 20) -> Once:
+    """All clients are started together; the last one's end counts."""
+
+    def once(peer: Peer) -> float | None:
+        names = [f"m{next(_numbers)}" for _ in range(count)]
+        commands = [one for name in names if (one := peer.run_detached(name, network)) is not None]
+        start = time.perf_counter()
+        clients = [
+            subprocess.Popen(
+                one,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=peer.place.environment,
+            )
+            for one in commands
+        ]
+        codes = [client.wait() for client in clients]
+        took = time.perf_counter() - start
+        if any(codes):
+            peer.clear()
+            raise RuntimeError(f"{peer.name}: {sum(map(bool, codes))} of {count} starts failed")
+        if not clients:
+            return None
+        peer.remove(names)
+        return took
+
+    return once
+
+
+@contextmanager
+def one_running(peer: Peer) -> Iterator[None]:
+    with running(peer, 1):
+        yield
+
+
+@contextmanager
+def many_running(peer: Peer) -> Iterator[None]:
+    with running(peer, MANY):
+        yield
+
+
+@contextmanager
+def running(peer: Peer, count: int) -> Iterator[None]:
+    commands = [one for number in range(count) if (one := peer.run_detached(f"s{number}", "none"))]
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(peer.do, commands))
+        yield
+    finally:
+        peer.clear()
+
+
+def _flood(*, detached: bool) -> Once:
+    def once(peer: Peer) -> float | None:
+        command = peer.flood(FLOOD_BYTES, detached=detached)
+        if command is None:
+            return None
+        if not detached:
+            return timed(peer, command)
+        start = time.perf_counter()
+        name = peer.do(command).strip()
+        peer.do(peer.wait(name))
+        took = time.perf_counter() - start
+        peer.remove([name])
+        return took
+
+    return once
+
+
+def _pull(peer: Peer) -> float | None:
+    took = timed(peer, peer.pull(content.BIG))
+    if took is not None:
+        peer.forget(content.BIG)
+    return took
+
+
+def _memory(pids: list[int], keys: tuple[str, ...]) -> float:
+    total = 0
+    for pid in pids:
+        for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if row.startswith(keys):
+                total += int(row.split()[1]) << 10
+    return float(total)
+
+
+def _idle_memory(peer: Peer) -> float | None:
+    """Proportional set size of everything that waits for work."""
+    pids = peer.processes()
+    return _memory(pids, ("Pss:",)) if pids else None
+
+
+def _keeper_memory(peer: Peer) -> float | None:
+    """Private memory of one container's keeper, on average."""
+    keepers = peer.keepers()
+    return _memory(keepers, ("Private_Clean:", "Private_Dirty:")) / len(keepers) if keepers else None
+
+
+def _run(network: str) -> Once:
+    return lambda peer: timed(peer, peer.run(network))
+
+
+def _exec(peer: Peer) -> float | None:
+    return timed(peer, peer.exec("s0"))
+
+
+def _ps(peer: Peer) -> float | None:
+    return timed(peer, peer.ps())
+
+
 LINES = (
-    ("run --network none", run_no_network, 15, 0.25),
-    ("run on the bridge", run_bridge, 15, 0.22),
-    ("run after an idle second", run_after_idle, 7, 0.25),
-    ("run -d", run_detached, 10, None),
-    ("exec", execute, 15, 0.5),
-    ("exec after an idle second", exec_after_idle, 7, 0.5),
-    ("ps, 1 container", ps, 15, 1.0),
-    ("20 starts at once", start_20, 3, 0.15),
-    ("100 MB of log lines", log_100_mb, 3, 0.5),
-    ("load 300 MB, 15,000 files", load_300_mb, 2, None),
-    ("pull 300 MB, 15,000 files", pull_300_mb, 3, 0.5),
-)
-IMAGE = Path("large.tar")
+    Line("memory-idle", "all daemon processes, no container (PSS)", 1, 1, _idle_memory, unit="MB", goal=50 / 141),
+    Line("run-none", "run --rm --network none busybox true", 20, 5, _run("none"), goal=0.25),
+    Line("run-none-idle", "... after an idle second", 10, 3, idle(_run("none")), goal=0.25),
+    Line("run-bridge", "run --rm busybox true, default bridge", 20, 5, _run("bridge"), goal=0.22),
+    Line("run-bridge-idle", "... after an idle second", 10, 3, idle(_run("bridge")), goal=0.22),
+    Line("run-d-none", "run -d --network none busybox sleep", 20, 5, _detached("none")),
+    Line("run-d-bridge", "run -d busybox sleep, default bridge", 20, 5, _detached("bridge")),
+    Line("exec", "exec true", 20, 5, _exec, one_running, goal=0.5),
+    Line("exec-idle", "... after an idle second", 10, 3, idle(_exec), one_running, goal=0.5),
+    Line("ps-1", "ps with 1 container", 20, 5, _ps, one_running, goal=1.0),
+    Line("start-20", "20 x run -d --network none at once", 5, 2, _at_once("none"), goal=0.15),
+    Line("start-20-bridge", "20 x run -d on the bridge at once", 5, 2, _at_once("bridge"), goal=0.15),
+    Line("ps-100", f"ps with {MANY} containers", 20, 5, _ps, many_running, goal=1.0),
+    Line(
+        "memory-keeper", f"keeper of one of {MANY} containers, private", 1, 1, _keeper_memory, many_running, "MB"
+    ),
+    Line("pull", "pull + unpack of 300 MB in 15,000 files", 5, 2, _pull, goal=0.5),
+    Line("logs-100mb", "100 MB of lines, run -d + wait", 5, 2, _flood(detached=True), goal=0.5),
+    Line("attach-100mb", "100 MB of lines, attached", 5, 2, _flood(detached=False)),
+)  # fmt: skip
