@@ -57,6 +57,20 @@ def test_streams_and_code(harness, client, other):
     assert (out, err, code) == (f"typed\n1000\n{name}\n".encode(), b"err\n", 7)
 
 
+def test_no_signal_is_ignored_from_outside(harness, client, other):
+    async def main(runtime):
+        one = client()
+        monitor = await runtime.start(
+            harness.plan("grep", "SigIgn", "/proc/self/status", runtime=other), [one.attached]
+        )
+        one.given()
+        output, _ = await one.streams()
+        await monitor.exited
+        return output
+
+    assert harness.run(main) == b"SigIgn:\t0000000000000000\n"
+
+
 def test_terminal_and_resize(harness, client, other):
     async def main(runtime):
         one = client(stdin=True)

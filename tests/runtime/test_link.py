@@ -204,6 +204,19 @@ def test_process_has_three_descriptors_and_nothing_of_the_host(harness, client):
         assert words == [b"0", b"1", b"2", b"3", b"/", b"/bin/busybox"]
 
 
+def test_no_signal_is_ignored_or_blocked_from_outside(harness, client):
+    async def main(runtime):
+        args = ("grep", "-E", "Sig(Ign|Blk)", "/proc/self/status")
+        _, first = await run(runtime, harness.plan(*args), client)
+        monitor = await sleeper(runtime, harness)
+        _, second = await execute(monitor, harness, client, *args)
+        await stop(monitor)
+        return first[8:], second[8:]
+
+    clean = b"SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+    assert harness.run(main) == (clean, clean)
+
+
 def test_stdin_ends_when_the_client_half_closes(harness, client):
     async def main(runtime):
         return await run(

@@ -10,6 +10,7 @@ import json
 import marshal
 import os
 import select
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from havre.runtime.plan import Program
     from havre.spec.runplan import RunPlan
 
+# What Python and the zygote ignore; an ignored signal would stay so in the container (signal(7)).
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 DELETE_TIMEOUT_S = 10.0
 OCI_VERSION = "1.0.2"  # crun 1.8 refuses 1.1 and later; nothing newer is asked of another runtime
 Stdio = tuple[int, int, int]
@@ -211,19 +214,25 @@ def _call(plan: "RunPlan", words: list[str], stdio: tuple[int, ...] = ()) -> Non
 
 
 def _start_runtime(plan: "RunPlan", words: list[str], stdio: tuple[int, ...]) -> int:
-    here = plan["run_dir"]
+    """Return the pid. By fork, because glibc's posix_spawn leaves signals 32 and 33 ignored, and so they would stay in the container."""
+    here, path = plan["run_dir"], plan["runtime"]
+    if not os.access(path, os.X_OK):
+        reason = "permission denied" if os.path.exists(path) else "no such file or directory"
+        raise HavreError(f"cannot run the OCI runtime {path}: {reason}")
     log = ["--log", f"{here}/runtime.log", "--log-format", "json"]
-    argv = [plan["runtime"], *plan["runtime_args"], "--root", f"{here}/runtime", *log, *words]
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    places = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(stdio or (null,) * 3)]
+    argv = [path, *plan["runtime_args"], "--root", f"{here}/runtime", *log, *words]
+    pid = os.fork()
+    if pid:
+        return pid
     try:
-        return os.posix_spawn(plan["runtime"], argv, {"PATH": os.defpath}, file_actions=places)
-    except OSError as error:
-        raise HavreError(
-            f"cannot run the OCI runtime {plan['runtime']}: {os.strerror(error.errno or 0).lower()}"
-        ) from None
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for target, source in enumerate(stdio or (null,) * 3):
+            os.dup2(source, target, inheritable=True)
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(path, argv, {"PATH": os.defpath})
     finally:
-        os.close(null)
+        os._exit(127)
 
 
 def _last_words(plan: "RunPlan") -> str:
