@@ -38,7 +38,10 @@ if [ -n "$UNINSTALL" ]; then
         if [ -f "$BIN/$name" ] && grep -q "$PREFIX" "$BIN/$name" 2>/dev/null; then rm -f "$BIN/$name"; fi
     done
     rm -f /usr/share/bash-completion/completions/havre /usr/share/zsh/vendor-completions/_havre /usr/share/fish/vendor_completions.d/havre.fish
-    rm -rf "$PREFIX"
+    # nor more of the prefix: it may be /usr/local
+    rm -rf "$PREFIX/venv" "$PREFIX/venv.new"
+    rm -f "$PREFIX/bin/havre" "$PREFIX/bin/havred" "$PREFIX/havre.bash" "$PREFIX/_havre" "$PREFIX/havre.fish" "$PREFIX/README.md"
+    rmdir "$PREFIX/bin" "$PREFIX" 2>/dev/null || true
     say "removed; images and containers stay in /var/lib/havre"
     exit 0
 fi
@@ -60,11 +63,16 @@ if ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "python$version-venv" ca-certificates >/dev/null
 fi
 
+# made beside an older installation, which stays whole when something fails
 say "creating $PREFIX"
 mkdir -p "$PREFIX" "$BIN"
-"$PYTHON" -m venv --clear "$PREFIX/venv"
-"$PREFIX/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$HERE"
+"$PYTHON" -m venv --clear "$PREFIX/venv.new"
+"$PREFIX/venv.new/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile "$HERE" ||
+    die "the packages could not be installed: a package index must be reachable, or wheels named by PIP_FIND_LINKS"
+rm -rf "$PREFIX/venv"
+mv "$PREFIX/venv.new" "$PREFIX/venv"
 SITE=$("$PREFIX/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+"$PREFIX/venv/bin/python" -m compileall -q "$SITE" >/dev/null || true
 REAL=$("$PREFIX/venv/bin/python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
 [ -f "$HERE/README.md" ] && cp "$HERE/README.md" "$PREFIX/README.md"
 
@@ -112,6 +120,7 @@ if with_systemd; then
     sed "s#@GROUP@#$group#" "$HERE/packaging/havred.socket" >/etc/systemd/system/havred.socket
     systemctl daemon-reload
     systemctl enable --now havred.socket
+    systemctl try-restart havred.service # an older one; its containers go on
     say "systemd starts havred when somebody asks for it (havred.socket)"
 fi
 
