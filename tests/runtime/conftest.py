@@ -70,13 +70,13 @@ class Harness:
         self.before_zygote = []  # words in front of its command
         self._sock = None
 
-    def start_zygote(self) -> "link.Runtime":
-        """Start a lean zygote as the daemon would; to be called inside a running loop."""
+    def open_zygote(self) -> socket.socket:
+        """Start a lean zygote as the daemon would; return the daemon's end."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = [sys.executable, "-IS", "-c", ZYGOTE, str(theirs.fileno()), SRC]
         self.zygote = subprocess.Popen([*self.before_zygote, *code], pass_fds=[theirs.fileno()])
         theirs.close()
-        return link.Runtime(ours)
+        return ours
 
     def plan(self, *args, **changes):
         """A RunPlan; `tty`, `env`, `cwd`, `namespaces` and `process` change the config, the rest the plan."""
@@ -175,7 +175,7 @@ class Harness:
         """Run `await main(runtime)` with a zygote; afterwards nothing of it may be left."""
 
         async def inner():
-            runtime = self.start_zygote()
+            runtime = link.Runtime(self.open_zygote())
             try:
                 return await asyncio.wait_for(main(runtime), 60)
             finally:

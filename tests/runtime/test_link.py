@@ -693,7 +693,7 @@ def test_container_goes_on_when_the_daemon_is_killed(harness, client, ended_mean
     import subprocess
     import sys
 
-    ours = harness.start_zygote()._zygote
+    ours = harness.open_zygote()
     os.set_inheritable(ours.fileno(), True)
     plan = harness.plan("sh", "-c", "for i in $(seq 1 1000); do echo line $i; sleep 0.02; done")
     execed = harness.exec_plan("e", "sh", "-c", "sleep 0.1; exit 9")
@@ -758,11 +758,16 @@ def test_adopt_ends_a_container_whose_monitor_was_killed_meanwhile(harness):
     assert found["code"] == link.LOST and again is None
 
 
-def test_start_says_so_when_the_zygote_has_gone(harness):
+def test_start_says_so_when_the_zygote_has_gone(harness, monkeypatch):
+    said = []
+    monkeypatch.setattr(link.log, "error", lambda text, **fields: said.append(text))
+
     async def main(runtime):
         monitor = await sleeper(runtime, harness)
         harness.zygote.kill()
         harness.zygote.wait()
+        await asyncio.sleep(0.05)
+        assert said == ["the zygote has gone: no container can start"]
         with pytest.raises(HavreError, match="zygote has gone"):
             await runtime.start(harness.plan("true"))
         return await stop(monitor)

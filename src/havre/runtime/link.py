@@ -20,6 +20,8 @@ from havre.tasks import spawn as spawn_task
 LOST = 255  # exit code when the monitor itself was killed
 _KEPT = ("log", "open_stdin", "stdin_once", "run_dir", "runtime")  # of the RunPlan, for the monitor
 _ENDED = "the container has ended"
+_ZYGOTE_GONE = "the zygote has gone: no container can start"
+_ZYGOTE_HINT = "restart havred; running containers go on"
 
 
 class Attached(NamedTuple):
@@ -41,6 +43,12 @@ class Runtime:
     def __init__(self, zygote: socket.socket) -> None:
         self._zygote = zygote
         zygote.setblocking(False)
+        asyncio.get_running_loop().add_reader(zygote.fileno(), self._zygote_gone)
+
+    def _zygote_gone(self) -> None:
+        """It never says anything: its socket is readable only when it has ended."""
+        asyncio.get_running_loop().remove_reader(self._zygote.fileno())
+        log.error(_ZYGOTE_GONE, hint=_ZYGOTE_HINT)
 
     async def start(self, plan: RunPlan, attached: Sequence[Attached] = ()) -> "Monitor":
         """Start a container. Raises CommandNotFound, CommandNotExecutable, InvalidParameter or KernelError; nothing is left then."""
@@ -57,9 +65,7 @@ class Runtime:
             await _send(self._zygote, message, [theirs.fileno(), *(one.sock.fileno() for one in first)])
         except OSError as error:
             ours.close()
-            raise Unavailable(
-                "the zygote has gone: no container can start", hint="restart havred; running containers go on"
-            ) from error
+            raise Unavailable(_ZYGOTE_GONE, hint=_ZYGOTE_HINT) from error
         finally:
             theirs.close()
         monitor = await _started(ours, plan["run_dir"])
@@ -87,6 +93,7 @@ class Runtime:
 
     def close(self) -> None:
         """Let the zygote go; monitors stay."""
+        asyncio.get_running_loop().remove_reader(self._zygote.fileno())
         self._zygote.close()
 
 
