@@ -4,7 +4,7 @@ import os
 import shutil
 from contextlib import AsyncExitStack
 
-from havre import clock
+from havre import clock, log
 from havre.engine import devices, mounts, plan
 from havre.engine.container import Container
 from havre.engine.files import write_files
@@ -50,7 +50,10 @@ async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) ->
         tty_size=_tty_size(container),
     )
     made = plan.make(record, settings, asked)
-    return await rooms.runtime.start(made, tuple(container.attaching))
+    monitor = await rooms.runtime.start(made, tuple(container.attaching))
+    for text in monitor.warnings:
+        log.warn("started without everything that was asked for", id=record.id[:12], why=text)
+    return monitor
 
 
 def _ask_host(rooms: Rooms, container: Container) -> devices.Devices:
