@@ -20,8 +20,10 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     need htpasswd apache2-utils
     need openssl openssl
     need runc runc
+    need crun crun
     need curl curl
     need python3 python3-venv
+    [ -f /usr/include/asm-generic/unistd.h ] || missing="$missing linux-libc-dev"
     if [ -n "$missing" ]; then
         say "installing:$missing"
         apt-get update -qq || true
