@@ -158,8 +158,11 @@ class Ingest:
                 os.close(fd)
                 self._part = self._part.with_name(f"{self._part.name}{PRIVATE}{os.urandom(6).hex()}")
                 continue
-            if os.path.exists(self._part) and os.path.samestat(os.fstat(fd), os.stat(self._part)):
-                return fd
+            try:
+                if os.path.samestat(os.fstat(fd), os.stat(self._part)):
+                    return fd
+            except FileNotFoundError:
+                pass
             os.close(fd)  # it was committed between open and lock
 
     def _resume(self) -> None:
