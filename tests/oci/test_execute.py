@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -136,6 +137,7 @@ def test_update_changes_limits_and_events_show_them(oci, running):
     assert json.loads(oci("events", "--stats", running.name).stdout)["data"]["pids"]["limit"] == 44
 
 
+@pytest.mark.skipif(not shutil.which("ps"), reason="needs ps (Debian package procps)")
 def test_ps_shows_the_processes_of_the_container_only(oci, running):
     pid = json.loads(oci("state", running.name).stdout)["pid"]
     assert json.loads(oci("ps", "--format", "json", running.name).stdout) == [pid]
