@@ -109,23 +109,43 @@ class Cursor:
 
 
 def _open_all(path: str) -> list[int]:
-    """Open path.n ... path.1, path, oldest first; again when a rotation came between."""
+    """Open path.n ... path.1, path, oldest first; again when a rotation came between.
+
+    A rotation moves name by name, so half-way there is a gap: names are listed, not counted up, and must be the same files afterwards.
+    """
     while True:
-        fds = []
-        for number in range(MAX_FILES):
-            try:
-                fds.append(os.open(f"{path}.{number}" if number else path, os.O_RDONLY | os.O_CLOEXEC))
-            except FileNotFoundError:
-                if number:
-                    break
+        names = _names(path)
+        fds: list[int] = []
         try:
-            current = os.stat(path).st_ino
+            for name in names:
+                fds.append(os.open(name, os.O_RDONLY | os.O_CLOEXEC))
+            if all(
+                os.path.samestat(os.fstat(fd), os.stat(name)) for fd, name in zip(fds, names, strict=True)
+            ):
+                return fds
         except FileNotFoundError:
-            current = 0
-        if not fds or not current or os.fstat(fds[0]).st_ino == current:
-            return fds[::-1]
+            pass
         for fd in fds:
             os.close(fd)
+
+
+def _names(path: str) -> list[str]:
+    """Return the names a log has now, oldest first."""
+    folder, base = os.path.split(path)
+    try:
+        there = os.listdir(folder or ".")
+    except FileNotFoundError:
+        return []
+    numbers = [int(name[len(base) + 1 :]) for name in there if _is_rotated(name, base)]
+    rotated = [f"{path}.{number}" for number in sorted(numbers, reverse=True)]
+    return [*rotated, path] if base in there else rotated
+
+
+def _is_rotated(name: str, base: str) -> bool:
+    digits = name[len(base) + 1 :]
+    return (
+        name.startswith(base + ".") and digits.isascii() and digits.isdigit() and 0 < int(digits) < MAX_FILES
+    )
 
 
 def _tail_offset(fd: int, wanted: int) -> tuple[int, int]:
