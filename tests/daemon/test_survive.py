@@ -1,5 +1,6 @@
 """The daemon is killed and comes back; nothing of a container is lost, and nothing is left on the host."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -23,9 +24,11 @@ def host_state(daemon) -> dict[str, object]:
     )
     found["nft"] = rules.stdout
     found["mounts"] = Path("/proc/self/mounts").read_text().count(str(daemon.root))
-    found["cgroups"] = sorted(
-        str(path) for path in Path("/sys/fs/cgroup").glob("*/havre-*/*/") if path.is_dir()
-    )
+    instance = hashlib.sha256(str(daemon.root / "data").encode()).hexdigest()[
+        :8
+    ]  # other daemons run beside us
+    groups = Path("/sys/fs/cgroup").glob(f"**/havre-{instance}/*/")
+    found["cgroups"] = sorted(str(path) for path in groups if path.is_dir())
     for folder in ("data/containers", "run/containers", "data/image/snapshots", "data/image/trash"):
         found[folder] = sorted(os.listdir(daemon.root / folder)) if (daemon.root / folder).is_dir() else []
     return found
@@ -87,10 +90,13 @@ def test_second_daemon_on_one_data_root_is_refused(own_daemon) -> None:
 
 
 def test_nothing_is_left_after_passing_and_failing_runs(own_daemon) -> None:
-    own_daemon.docker("run", "--rm", "busybox", "true")
+    own_daemon.docker("run", "-d", "--name", "seen", "busybox", "sleep", "60")
+    seen = host_state(own_daemon)
+    assert seen["cgroups"] and seen["run/containers"] and "veth" in str(seen["links"])
+    own_daemon.docker("rm", "-f", "seen")
     until = time.monotonic() + 20
     before = host_state(own_daemon)
-    while any("veth" in link for link in before["links"]) and time.monotonic() < until:
+    while (before["cgroups"] or "veth" in str(before["links"])) and time.monotonic() < until:
         time.sleep(0.05)  # that first run's own
         before = host_state(own_daemon)
     for _ in range(10):
