@@ -10,8 +10,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DISK_THREADS = 4  # tar, hash, fsync, records: small-file syscalls hold the GIL, more threads do not help
+ARCHIVE_THREADS = (
+    8  # what a client feeds or reads at its own pace: a slow one must not hold up starts and pulls
+)
 _running: set[asyncio.Task[Any]] = set()
 _disk: ThreadPoolExecutor | None = None
+_archive: ThreadPoolExecutor | None = None
 _net: ThreadPoolExecutor | None = None
 
 
@@ -46,6 +50,14 @@ async def in_disk_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     if _disk is None:
         _disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="havre-disk")
     return await asyncio.get_running_loop().run_in_executor(_disk, partial(work, *args, **kwargs))
+
+
+async def in_archive_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking work on a client's stream (load, import, save) on one of ARCHIVE_THREADS threads named havre-archive."""
+    global _archive
+    if _archive is None:
+        _archive = ThreadPoolExecutor(ARCHIVE_THREADS, thread_name_prefix="havre-archive")
+    return await asyncio.get_running_loop().run_in_executor(_archive, partial(work, *args, **kwargs))
 
 
 async def in_net_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -40,8 +40,6 @@ def _list_filters(call: Call) -> dict[str, list[str]]:
 async def create(call: Call) -> None:
     request = call.request
     body = await decode.body(request, ContainerCreate)
-    if not request.head.header("content-type").startswith("application/json") and not body.image:
-        raise InvalidParameter("unsupported media type: Content-Type must be application/json")
     name, platform = decode.text(request, "name"), decode.text(request, "platform")
     made = await creating.create(call.rooms, body, name=name, platform=platform)
     await request.json(201, {"Id": made.id, "Warnings": made.warnings})
@@ -94,7 +92,7 @@ async def rename_container(call: Call) -> None:
 
 
 async def resize_container(call: Call) -> None:
-    rows, cols = decode.required_number(call.request, "h"), decode.required_number(call.request, "w")
+    rows, cols = decode.terminal_size(call.request)
     await resize.resize(call.rooms, call.name, rows, cols)
     await call.request.reply(200)
 

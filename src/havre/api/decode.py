@@ -1,6 +1,10 @@
 """Bodies and query strings, decoded as Go would: nulls, any key case, unknown keys ignored; hostile ones refused."""
 
 import json
+import re
+import types
+import typing
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +14,9 @@ from havre.http.server import Request
 
 T = TypeVar("T", bound=msgspec.Struct)
 _FALSE = frozenset({"", "0", "no", "false", "none"})
+_ZERO: dict[Any, Any] = {str: "", int: 0, bool: False, float: 0.0}  # what Go makes of a null
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+MAX_TERMINAL = 65535  # struct winsize holds 16 bits
 
 
 async def body(request: Request, kind: type[T]) -> T:
@@ -17,55 +24,73 @@ async def body(request: Request, kind: type[T]) -> T:
     data = await request.body()
     if not data.strip():
         return kind()
+    media_type = request.head.header("content-type")
+    if media_type.partition(";")[0].strip().lower() != "application/json":
+        raise InvalidParameter(
+            f"unsupported Content-Type header ({media_type[:200]}): must be 'application/json'"
+        )
+    return decode(data, kind)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Return `data` as `kind`. Keys in another case and nulls where none belong cost a second pass. Raises InvalidParameter."""
     try:
-        found = msgspec.json.decode(data, type=kind)
-    except msgspec.ValidationError:
-        return _folded(data, kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidParameter(f"invalid JSON: {error}") from None
-    return found if _exact(data, kind) else _folded(data, kind)
-
-
-def _exact(data: bytes, kind: type[msgspec.Struct]) -> bool:
-    """Whether the keys of the object are in Docker's own case (nearly always): else they would have been skipped."""
-    try:
-        keys = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError):
-        return True
-    known = {field.encode_name for field in msgspec.structs.fields(kind)}
-    folded = {name.lower() for name in known}
-    return not any(key not in known and key.lower() in folded for key in keys)
-
-
-def _folded(data: bytes, kind: type[T]) -> T:
-    """The slow path: keys are matched without regard to case, at every depth."""
-    try:
-        return msgspec.convert(_fold(msgspec.json.decode(data), kind), kind)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+        plain = msgspec.json.decode(data)
+        if not isinstance(plain, dict):
+            raise InvalidParameter("invalid request body: a JSON object is needed")
+        return msgspec.convert(_fold(plain, kind), kind)
+    except msgspec.ValidationError as error:
         raise InvalidParameter(f"invalid request body: {error}") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise InvalidParameter(f"invalid JSON: {error}") from None
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, str]]:
+    """(type by key, key by key in lower case) of a struct."""
+    found = msgspec.structs.fields(kind)
+    types_by_key = {field.encode_name: field.type for field in found}
+    return types_by_key, {name.lower(): name for name in types_by_key}
+
+
+@cache
+def _shape(kind: Any) -> tuple[type[msgspec.Struct] | None, Any, Any, bool]:
+    """(struct, type of a list's members, type of a dict's values, may be null) that an annotation names."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    struct = next((one for one in options if isinstance(one, type) and issubclass(one, msgspec.Struct)), None)
+    members = next((typing.get_args(one)[0] for one in options if typing.get_origin(one) is list), None)
+    values = next((typing.get_args(one)[1] for one in options if typing.get_origin(one) is dict), None)
+    return struct, members, values, type(None) in options or kind is Any
 
 
 def _fold(value: Any, kind: Any) -> Any:
-    structs = [one for one in _members(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
-    if isinstance(value, dict) and structs:
-        names = {field.encode_name.lower(): field for field in msgspec.structs.fields(structs[0])}
-        found = {}
-        for key, inner in value.items():
-            field = names.get(key.lower())
-            if field is not None:
-                found[field.encode_name] = _fold(inner, field.type)
-        return found
+    """Return `value` with every key of a struct in its own case, at every depth, and no null where Go would put a zero."""
+    if isinstance(value, dict):
+        struct, _, values, _ = _shape(kind)
+        if struct is not None:
+            by_key, by_lower = _fields(struct)
+            found = {}
+            for key, inner in value.items():
+                name = key if key in by_key else by_lower.get(key.lower())
+                if name is not None:
+                    found[name] = _fold(inner, by_key[name])
+            return found
+        return value if values in (None, Any) else {key: _fold(inner, values) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_fold(inner, _members(kind)) for inner in value]
+        members = _shape(kind)[1]
+        return value if members in (None, Any) else [_fold(inner, members) for inner in value]
+    if value is None and not _shape(kind)[3]:
+        return _zero(kind)
+    if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+        raise InvalidParameter(f"invalid request body: the number {value:.3g} is out of range")
     return value
 
 
-def _members(kind: Any) -> list[Any]:
-    """All types named inside an annotation."""
-    if isinstance(kind, (list, tuple)):
-        return [member for one in kind for member in _members(one)]
-    inner = getattr(kind, "__args__", ())
-    return [kind, *(member for one in inner for member in _members(one))]
+def _zero(kind: Any) -> Any:
+    origin = typing.get_origin(kind) or kind
+    if origin in (list, dict):
+        return origin()
+    return {} if isinstance(origin, type) and issubclass(origin, msgspec.Struct) else _ZERO.get(origin)
 
 
 def text(request: Request, name: str, default: str = "") -> str:
@@ -85,17 +110,20 @@ def number(request: Request, name: str, default: int | None = None) -> int | Non
     value = text(request, name)
     if not value:
         return default
-    try:
-        return int(value)
-    except ValueError:
-        raise InvalidParameter(f"invalid value {value!r} for {name}: not a number") from None
+    if not _NUMBER.fullmatch(value):
+        raise InvalidParameter(f"invalid value {value[:200]!r} for {name}: not a number")
+    return int(value)
 
 
-def required_number(request: Request, name: str) -> int:
-    value = number(request, name)
-    if value is None:
-        raise InvalidParameter(f"missing parameter: {name}")
-    return value
+def terminal_size(request: Request) -> tuple[int, int]:
+    """(rows, columns) of the parameters h and w. Raises InvalidParameter."""
+    found = []
+    for name in ("h", "w"):
+        value = number(request, name)
+        if value is None or not 0 <= value <= MAX_TERMINAL:
+            raise InvalidParameter(f"invalid or missing terminal size: {name}={text(request, name)[:200]!r}")
+        found.append(value)
+    return found[0], found[1]
 
 
 def filters(request: Request) -> dict[str, list[str]]:
@@ -126,10 +154,12 @@ def nanos(value: str) -> int:
         return 0
     try:
         seconds, _, fraction = value.partition(".")
-        if seconds.lstrip("-").isdigit():
-            return int(seconds) * 1_000_000_000 + int((fraction + "0" * 9)[:9] or 0)
+        if _NUMBER.fullmatch(seconds):
+            if fraction and not (fraction.isascii() and fraction.isdigit()):
+                raise ValueError
+            return int(seconds) * 1_000_000_000 + int((fraction + "0" * 9)[:9])
         from datetime import datetime
 
         return int(datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp() * 1e9)
-    except ValueError:
-        raise InvalidParameter(f"invalid timestamp: {value!r}") from None
+    except (ValueError, OverflowError):
+        raise InvalidParameter(f"invalid timestamp: {value[:200]!r}") from None

@@ -42,13 +42,11 @@ async def start(call: Call) -> None:
 async def _tell_in_stream(call: Call, text: bytes) -> None:
     tty = bool(call.rooms.execs.find(call.name).body.tty)
     duplex = await call.request.hijack(content_type(call, tty))
-    await duplex.wait_head_read()
-    await duplex.connection.write(text if tty else frame("stdout", text))
-    duplex.connection.end_output()
+    await duplex.write(text if tty else frame("stdout", text))
 
 
 async def resize(call: Call) -> None:
-    rows, cols = decode.required_number(call.request, "h"), decode.required_number(call.request, "w")
+    rows, cols = decode.terminal_size(call.request)
     await running.resize(call.rooms, call.name, rows, cols)
     await call.request.reply(200)
 

@@ -2,20 +2,21 @@
 
 import asyncio
 import base64
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
+from havre import log
 from havre.api import decode
+from havre.api.pipes import send_output, with_body
 from havre.api.router import Call, Route
 from havre.engine import images, prune
 from havre.errors import HavreError, InvalidParameter, NotImplementedHere
-from havre.http.server import Request, Stream
+from havre.http.server import Gone, Request, Stream
 from havre.tasks import in_disk_thread
 
-PIPE_STEP_BYTES = 262144
+MESSAGES_KEPT = 1000  # of progress, while the client does not read; then bars are left out, words are not
 
 
 async def listed(call: Call) -> None:
@@ -47,9 +48,8 @@ async def tag(call: Call) -> None:
 
 
 async def remove(call: Call) -> None:
-    await call.request.json(
-        200, images.remove(call.rooms, call.name, force=decode.flag(call.request, "force"))
-    )
+    force = decode.flag(call.request, "force")
+    await call.request.json(200, await images.remove(call.rooms, call.name, force=force))
 
 
 async def prune_images(call: Call) -> None:
@@ -107,7 +107,12 @@ async def push(call: Call) -> None:
 async def _with_progress(request: Request, work: Callable[[images.Progress], Awaitable[Any]]) -> None:
     """Run work that reports JSON messages. An error before the first message has a status, one after it is in the stream."""
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-    task = asyncio.ensure_future(work(queue.put_nowait))
+
+    def progress(message: dict[str, Any]) -> None:
+        if queue.qsize() < MESSAGES_KEPT or not message.get("progressDetail"):
+            queue.put_nowait(message)
+
+    task = asyncio.ensure_future(work(progress))
     task.add_done_callback(lambda _: queue.put_nowait(None))
     stream: Stream | None = None
     try:
@@ -115,14 +120,24 @@ async def _with_progress(request: Request, work: Callable[[images.Progress], Awa
             stream = stream or await request.stream(200, "application/json")
             await stream.json(message)
         await task
-    except HavreError as error:
+    except (Gone, asyncio.CancelledError):
+        raise
+    except Exception as error:  # a door: once a stream has begun the error can only stand in it
         if stream is None:
             raise
-        await stream.json({"errorDetail": {"code": error.status, "message": str(error)}, "error": str(error)})
+        await stream.json(_as_message(request, error))
     finally:
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
     stream = stream or await request.stream(200, "application/json")
     await stream.end()
+
+
+def _as_message(request: Request, error: Exception) -> dict[str, Any]:
+    if not isinstance(error, HavreError):
+        log.error("handler failed", method=request.method, path=request.path, error=repr(error))
+        error = HavreError(f"internal error: {error!r}")
+    return {"errorDetail": {"code": error.status, "message": str(error)}, "error": str(error)}
 
 
 async def load(call: Call) -> None:
@@ -130,7 +145,7 @@ async def load(call: Call) -> None:
 
     async def work(progress: images.Progress) -> None:
         shown = (lambda message: progress(message) if "stream" in message else None) if quiet else progress
-        await _from_body(call.request, lambda file: images.load(call.rooms, file, shown))
+        await with_body(call.request, lambda file: images.load(call.rooms, file, shown))
 
     await _with_progress(call.request, work)
 
@@ -144,7 +159,7 @@ async def import_image(call: Call) -> None:
     target = f"{repository}:{tag_}" if repository and tag_ else repository
 
     async def work(progress: images.Progress) -> None:
-        made = await _from_body(
+        made = await with_body(
             request,
             lambda file: images.import_(
                 call.rooms,
@@ -160,92 +175,16 @@ async def import_image(call: Call) -> None:
     await _with_progress(request, work)
 
 
-async def _from_body(request: Request, work: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Give blocking work the body as a file: a pipe, fed from here with backpressure."""
-    reading, writing = os.pipe()
-    feeding = asyncio.ensure_future(_feed(request, writing))
-    try:
-        with open(reading, "rb", buffering=PIPE_STEP_BYTES) as file:
-            return await work(file)
-    finally:
-        feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
-
-
-async def _feed(request: Request, fd: int) -> None:
-    """Write the body into a pipe as fast as it is read."""
-    os.set_blocking(fd, False)
-    try:
-        async for chunk in request.chunks():
-            view = memoryview(chunk)
-            while view:
-                try:
-                    view = view[os.write(fd, view) :]
-                except BlockingIOError:
-                    await _ready(fd, writing=True)
-    except BrokenPipeError:
-        pass  # the work has what it wanted
-    finally:
-        os.close(fd)
-
-
-async def _ready(fd: int, *, writing: bool) -> None:
-    """Wait until a pipe can be read or written."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    if writing:
-        loop.add_writer(fd, wake)
-    else:
-        loop.add_reader(fd, wake)
-    try:
-        await ready
-    finally:
-        loop.remove_writer(fd) if writing else loop.remove_reader(fd)
-
-
 async def save(call: Call) -> None:
-    """One or several images as an archive; the work writes into a pipe that is sent from here."""
+    """One or several images as an archive."""
     request = call.request
     names = [call.args["name"]] if "name" in call.args else request.query.get("names", [])
     if not names:
         raise InvalidParameter("no image named", hint="?names=IMAGE")
-    for name in names:
-        call.rooms.images.resolve(name)
-    reading, writing = os.pipe()
-    task = asyncio.ensure_future(_save_into(call, names, writing))
+    await in_disk_thread(call.rooms.images.check_saved, names)
     stream = await request.stream(200, "application/x-tar")
-    try:
-        await _send_file(stream, reading)
-        await task
-    finally:
-        os.close(reading)
-        if not task.done():
-            task.cancel()
+    await send_output(stream, lambda file: images.save(call.rooms, names, file))
     await stream.end()
-
-
-async def _save_into(call: Call, names: list[str], fd: int) -> None:
-    with open(fd, "wb", buffering=PIPE_STEP_BYTES) as file:
-        await images.save(call.rooms, names, file)
-
-
-async def _send_file(stream: Stream, fd: int) -> None:
-    """Send what comes out of a pipe until its end."""
-    os.set_blocking(fd, False)
-    while True:
-        try:
-            data = os.read(fd, PIPE_STEP_BYTES)
-        except BlockingIOError:
-            await _ready(fd, writing=False)
-            continue
-        if not data:
-            return
-        await stream.write(data)
 
 
 routes = (

@@ -68,17 +68,9 @@ class Router:
             await reply_error(request, HavreError(f"internal error: {error!r}"))
 
     def _find(self, method: str, path: str) -> tuple[Handler, dict[str, str]]:
-        wanted = "GET" if method == "HEAD" else method
-        fallback = None
         for pattern, route in self._by_first.get(path.split("/")[1] if "/" in path else "", ()):
-            if match := pattern.fullmatch(path):
-                args = {key: unquote(value, errors="replace") for key, value in match.groupdict().items()}
-                if route.method == method:
-                    return route.handler, args
-                if route.method == wanted:
-                    fallback = fallback or (route.handler, args)
-        if fallback:
-            return fallback
+            if route.method == method and (match := pattern.fullmatch(path)):
+                return route.handler, {key: unquote(value) for key, value in match.groupdict().items()}
         raise NotFound("page not found")
 
 

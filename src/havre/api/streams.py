@@ -10,7 +10,6 @@ from havre.http import websocket
 from havre.http.server import Stream
 
 RAW, MULTIPLEXED = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
-FLUSH_BYTES = 65536
 _NUMBERS = {"stdout": 1, "stderr": 2}
 
 
@@ -34,14 +33,15 @@ class Unframe:
     def feed(self, data: bytes) -> bytes:
         """Return the payload of every whole frame so far."""
         self._buffer += data
-        out, place = b"", 0
+        out, place = [], 0
         while len(self._buffer) - place >= 8:
             end = place + 8 + int.from_bytes(self._buffer[place + 4 : place + 8], "big")
             if end > len(self._buffer):
                 break
-            out, place = out + self._buffer[place + 8 : end], end
+            out.append(self._buffer[place + 8 : end])
+            place = end
         self._buffer = self._buffer[place:]
-        return out
+        return b"".join(out)
 
 
 async def attach(call: Call) -> None:
@@ -53,7 +53,7 @@ async def attach(call: Call) -> None:
         duplex = await request.hijack(content_type(call, found.tty))
         if found.before is not None:
             async for stream, _, line in found.before.lines:
-                await duplex.connection.write(line if found.tty else frame(stream, line))
+                await duplex.write(line if found.tty else frame(stream, line))
     except BaseException:
         if found.sock is not None:
             found.sock.close()
@@ -106,7 +106,7 @@ async def logs(call: Call) -> None:
 async def _send_lines(stream: Stream, found: LogStream) -> None:
     """Frame by frame, several in one write while they come fast."""
     async for name, _, line in found.lines:
-        await stream.write(line if found.tty else frame(name, line))
+        await stream.add(line if found.tty else frame(name, line))
     await stream.end()
 
 

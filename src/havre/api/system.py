@@ -62,6 +62,7 @@ async def auth(call: Call) -> None:
 
 routes = (
     Route("GET", "/_ping", ping),
+    Route("HEAD", "/_ping", ping),
     Route("GET", "/version", version),
     Route("GET", "/info", show_info),
     Route("GET", "/events", events),

@@ -14,7 +14,7 @@ from havre.registry.auth import Credentials
 from havre.spec import reference as references
 from havre.spec.image import Image
 from havre.spec.platform import parse as parse_platform
-from havre.tasks import in_disk_thread
+from havre.tasks import in_archive_thread, in_disk_thread
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -72,7 +72,7 @@ async def load(rooms: Rooms, stream: BinaryIO, progress: Progress) -> list[str]:
     def report(message: dict[str, Any]) -> None:
         loop.call_soon_threadsafe(progress, message)
 
-    names = await in_disk_thread(rooms.images.load, stream, report)
+    names = await in_archive_thread(rooms.images.load, stream, report)
     for name in names:
         rooms.events.publish("image", "load", name, {"name": name})
     return names
@@ -80,9 +80,7 @@ async def load(rooms: Rooms, stream: BinaryIO, progress: Progress) -> list[str]:
 
 async def save(rooms: Rooms, refs: Sequence[str], out: BinaryIO) -> None:
     """Write an archive of the named images to a blocking file. Raises NoSuchImage before the first byte."""
-    for ref in refs:
-        rooms.images.resolve(ref)
-    await in_disk_thread(rooms.images.save, refs, out)
+    await in_archive_thread(rooms.images.save, refs, out)
     for ref in refs:
         rooms.events.publish("image", "save", ref, {"name": ref})
 
@@ -92,7 +90,7 @@ async def import_(
 ) -> str:
     """Make a one-layer image of a root filesystem; returns its id."""
     wanted = parse_platform(platform) if platform else None
-    found = await in_disk_thread(
+    found = await in_archive_thread(
         rooms.images.import_, stream, target, changes=changes, message=message, platform=wanted
     )
     rooms.events.publish("image", "import", found, {"name": target or found})
@@ -108,9 +106,10 @@ def tag(rooms: Rooms, source: str, repository: str, tag_: str) -> None:
     rooms.events.publish("image", "tag", rooms.images.resolve(source).id, {"name": target})
 
 
-def remove(rooms: Rooms, ref: str, *, force: bool) -> list[dict[str, str]]:
+async def remove(rooms: Rooms, ref: str, *, force: bool) -> list[dict[str, str]]:
     """Untag or delete. Raises Conflict when containers use it."""
-    done = rooms.images.remove(ref, force=force, used_by=lambda image_id: _users(rooms, image_id))
+    remove = rooms.images.remove
+    done = await in_disk_thread(remove, ref, force=force, used_by=lambda image_id: _users(rooms, image_id))
     for entry in done:
         for action, value in entry.items():
             rooms.events.publish(

@@ -1,6 +1,5 @@
 """Prune: remove what nobody uses."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,11 +72,10 @@ async def images(rooms: Rooms, filters: Filters) -> dict[str, Any]:
         ):
             continue
         try:
-            deleted += image_verbs.remove(rooms, image.id, force=True)
+            deleted += await image_verbs.remove(rooms, image.id, force=True)
         except HavreError:
             continue
         freed += image.size_bytes
-        await asyncio.sleep(0)
     return {"ImagesDeleted": deleted or None, "SpaceReclaimed": freed}
 
 

@@ -1,12 +1,18 @@
 """One connection: bytes in with backpressure, bytes out with backpressure, half-close both ways."""
 
 import asyncio
-import select
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from havre.http.leaving import Watch
+
 HIGH_WATER_BYTES = 256 * 1024
+KEEPALIVE_IDLE_S, KEEPALIVE_STEP_S, KEEPALIVE_TRIES = (
+    30,
+    10,
+    3,
+)  # a client whose machine vanished is found in a minute
 
 
 class Gone(Exception):
@@ -16,22 +22,32 @@ class Gone(Exception):
 class Connection(asyncio.Protocol):
     """A buffer between the transport and one reading coroutine."""
 
-    def __init__(self, on_open: Callable[["Connection"], None]) -> None:
+    def __init__(self, on_open: Callable[["Connection"], None], watch: Watch) -> None:
         self._on_open = on_open
+        self._watch = watch
         self._buffer = bytearray()
         self._eof = False
         self._gone = False
         self._waiter: asyncio.Future[None] | None = None
-        self._drained: asyncio.Future[None] | None = None
+        self._drainers: set[asyncio.Future[None]] = set()
+        self._full = False  # the transport holds enough: writers wait
         self._paused = False
+        self._fd = -1
         self.transport: Any = None
-        self.on_gone: Callable[[], None] | None = None  # called once when the client has left
+        self.on_leave: Callable[[], None] | None = (
+            None  # the client has left, or on tcp may have: see eof_received
+        )
         self.hijacked = False
 
     # protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        sock = self.socket
+        if sock is not None:
+            self._fd = sock.fileno()
+            if sock.family != socket.AF_UNIX:
+                _keep_alive(sock)
         self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
@@ -42,41 +58,41 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> bool:
+        """The client ends its input. It may still read: our side stays open until the kernel reports a hang-up.
+
+        On a unix socket that comes at once with a close. On tcp nothing tells a half-close from a close before we write, so
+        outside a hijack it counts as leaving for whoever waits for one (as in Go's net/http).
+        """
         self._eof = True
         self._wake()
-        if not self.hijacked and self._closed_both_ways():
-            self._leave()
-        return True  # our side stays open: the client may only have ended its input
+        if self._fd >= 0:
+            self._watch.add(self._fd, self._hung_up)
+        if not self.local and not self.hijacked and self.on_leave is not None:
+            self.on_leave()
+        return True
 
-    def _closed_both_ways(self) -> bool:
-        """On a unix socket the kernel tells a half-close from a close; on tcp an EOF outside a hijack counts as leaving."""
-        sock = self.socket
-        if sock is None or sock.family != socket.AF_UNIX:
-            return True
-        poller = select.poll()
-        poller.register(sock.fileno(), 0)
-        return any(events & select.POLLHUP for _, events in poller.poll(0))
+    def _hung_up(self) -> None:
+        self.transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._eof = True
-        self._leave()
+        self._watch.discard(self._fd)
+        self._eof = self._gone = True
         self._wake()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_exception(Gone())
-
-    def _leave(self) -> None:
-        if not self._gone:
-            self._gone = True
-            if self.on_gone is not None:
-                self.on_gone()
+        self._wake_drainers()
+        if self.on_leave is not None:
+            self.on_leave()
 
     def pause_writing(self) -> None:
-        self._drained = asyncio.get_running_loop().create_future()
+        self._full = True
 
     def resume_writing(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._drained = None
+        self._full = False
+        self._wake_drainers()
+
+    def _wake_drainers(self) -> None:
+        for one in self._drainers:
+            if not one.done():
+                one.set_result(None)
 
     # reading
 
@@ -100,20 +116,23 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    def take_until(self, mark: bytes, limit: int) -> bytes | None:
+        """Return what comes before `mark` if all of it is here already. Raises ValueError past `limit`."""
+        place = self._buffer.find(mark, 0, limit + len(mark))
+        if place < 0:
+            if len(self._buffer) >= limit + len(mark):
+                raise ValueError("too long")
+            return None
+        found = bytes(self._buffer[:place])
+        self._take(place + len(mark))
+        return found
+
     async def read_until(self, mark: bytes, limit: int) -> bytes | None:
         """Return what comes before `mark` and take both; None at the end of input. Raises ValueError past `limit`."""
-        seen = 0
-        while (place := self._buffer.find(mark, max(0, seen - len(mark)))) < 0:
-            seen = len(self._buffer)
-            if seen > limit:
-                raise ValueError("too long")
+        while (found := self.take_until(mark, limit)) is None:
             if self._eof:
                 return None
             await self._wait()
-        if place > limit:
-            raise ValueError("too long")
-        found = bytes(self._buffer[:place])
-        self._take(place + len(mark))
         return found
 
     async def read_some(self, most: int = HIGH_WATER_BYTES) -> bytes:
@@ -130,25 +149,57 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self.transport.resume_reading()
 
+    async def discard_input(self) -> None:
+        """Read and forget until the end of input."""
+        while await self.read_some():
+            pass
+
     @property
     def gone(self) -> bool:
         """Whether the client has left."""
         return self._gone
 
     @property
+    def ended(self) -> bool:
+        """Whether the client has ended its input, and all of it was taken."""
+        return self._eof and not self._buffer
+
+    @property
     def socket(self) -> socket.socket | None:
         found: socket.socket | None = self.transport.get_extra_info("socket")
         return found
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a unix socket."""
+        sock = self.socket
+        return sock is not None and sock.family == socket.AF_UNIX
 
     # writing
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client does not read. Raises Gone when it has left."""
+        self.write_soon(data)
+        if self._full:
+            await self.drain()
+
+    def write_soon(self, data: bytes) -> None:
+        """Hand bytes to the transport; the caller drains. Raises Gone when the client has left."""
         if self._gone or self.transport.is_closing():
             raise Gone
         self.transport.write(data)
-        if self._drained is not None:
-            await self._drained
+
+    async def drain(self) -> None:
+        """Wait until the transport takes more. Raises Gone when the client leaves."""
+        while self._full and not self._gone:
+            waiter = asyncio.get_running_loop().create_future()
+            self._drainers.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._drainers.discard(waiter)
+        if self._gone:
+            raise Gone
 
     def end_output(self) -> None:
         """Half-close: our output is complete."""
@@ -157,3 +208,10 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         self.transport.close()
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_STEP_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_TRIES)

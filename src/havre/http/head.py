@@ -45,7 +45,7 @@ def parse_head(data: bytes) -> Head:
     words = first.split(b" ")
     if len(words) != 3 or words[2] not in (b"HTTP/1.1", b"HTTP/1.0") or not _is_token(words[0]):
         raise InvalidParameter("malformed request line")
-    target = words[1].decode("latin-1")
+    target = words[1].decode("utf-8", "replace")
     if target.startswith(("http://", "https://")):
         target = "/" + target.split("/", 3)[3] if target.count("/") >= 3 else "/"
     if not target.startswith("/"):

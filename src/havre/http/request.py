@@ -1,22 +1,23 @@
 """A request and the ways to answer it."""
 
 import asyncio
-import fcntl
-import socket
-import struct
+import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from havre.errors import InvalidParameter, TooLarge
-from havre.http.connection import Connection, Gone
+from havre.http.connection import Connection
+from havre.http.duplex import Duplex
 from havre.http.head import Head, parse_query
+from havre.http.stream import Stream
 
 MAX_BODY_BYTES = 8 << 20  # a JSON body; archives are streamed
 MAX_CHUNK_LINE = 1024
-SIOCOUTQ = 0x5411  # linux/sockios.h
-HEAD_READ_S = 0.1
+MAX_TRAILER_LINES = 64
+BODY_TIMEOUT_S = 60  # a JSON body must be there by then; archives may take their time
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?")
 _REASONS = {
     101: "UPGRADED",
     200: "OK",
@@ -31,6 +32,8 @@ _REASONS = {
     406: "Not Acceptable",
     409: "Conflict",
     413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
     503: "Service Unavailable",
@@ -47,6 +50,9 @@ class Request:
         self.path = head.path
         self.query = parse_query(head.query)
         self.answered = False
+        self.streaming = (
+            False  # the head of an answer is out, its body waits for something: ends when the client leaves
+        )
         self.close_after = not head.keep_alive
         self._common = common
         self._left = head.content_length or 0
@@ -76,20 +82,35 @@ class Request:
             return
         if not self.head.chunked:
             self._body_done = True
-        elif await self.connection.read_until(b"\r\n", 0) is None:
-            raise InvalidParameter("the request body was cut short")
+        else:
+            await self._chunk_end()
+
+    async def _chunk_end(self) -> None:
+        try:
+            if await self.connection.read_until(b"\r\n", 0) is not None:
+                return
+        except ValueError:
+            pass
+        self.close_after = True
+        raise InvalidParameter("malformed chunk, or the request body was cut short")
 
     async def _chunk_size(self) -> int:
         try:
             line = await self.connection.read_until(b"\r\n", MAX_CHUNK_LINE)
-            size = int((line or b"?").split(b";")[0], 16)
+            if line is None:
+                raise InvalidParameter("the request body was cut short")
+            size = _CHUNK_SIZE.fullmatch(line)
+            if size is None:
+                raise ValueError
+            if int(size[1], 16):
+                return int(size[1], 16)
+            for _ in range(MAX_TRAILER_LINES):
+                if not await self.connection.read_until(b"\r\n", MAX_CHUNK_LINE):
+                    return 0
         except ValueError:
-            raise InvalidParameter("malformed chunk") from None
-        if size < 0:
-            raise InvalidParameter("malformed chunk")
-        while not size and await self.connection.read_until(b"\r\n", MAX_CHUNK_LINE):
-            pass  # trailers
-        return size
+            pass
+        self.close_after = True
+        raise InvalidParameter("malformed chunk")
 
     async def _continue(self) -> None:
         if not self._continued and self.head.header("expect").lower() == "100-continue":
@@ -97,14 +118,24 @@ class Request:
         self._continued = True
 
     async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
-        """Return the whole body. Raises TooLarge."""
+        """Return the whole body. Raises TooLarge, and InvalidParameter when it does not come."""
+        if self._left > limit:
+            self._refuse_large(limit)
         found = bytearray()
-        async for chunk in self.chunks():
-            found += chunk
-            if len(found) > limit:
-                self.close_after = True
-                raise TooLarge(f"the request body is larger than {limit} bytes")
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for chunk in self.chunks():
+                    found += chunk
+                    if len(found) > limit:
+                        self._refuse_large(limit)
+        except TimeoutError:
+            self.close_after = True
+            raise InvalidParameter(f"the request body did not come within {BODY_TIMEOUT_S} seconds") from None
         return bytes(found)
+
+    def _refuse_large(self, limit: int) -> NoReturn:
+        self.close_after = True
+        raise TooLarge(f"the request body is larger than {limit} bytes")
 
     async def drain(self) -> None:
         """Read a body nobody wanted, so that the next request can be read; a large one closes the connection instead."""
@@ -114,11 +145,15 @@ class Request:
             self.close_after = True
             return
         seen = 0
-        async for chunk in self.chunks():
-            seen += len(chunk)
-            if seen > MAX_BODY_BYTES:
-                self.close_after = True
-                return
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for chunk in self.chunks():
+                    seen += len(chunk)
+                    if seen > MAX_BODY_BYTES:
+                        self.close_after = True
+                        return
+        except (InvalidParameter, TimeoutError):
+            self.close_after = True
 
     # answers
 
@@ -145,9 +180,9 @@ class Request:
         """Answer with JSON."""
         await self.reply(status, msgspec.json.encode(value) + b"\n", "application/json")
 
-    async def stream(self, status: int, content_type: str, **headers: str) -> "Stream":
-        """Send the head now; the body follows in pieces."""
-        self.answered = True
+    async def stream(self, status: int, content_type: str, **headers: str) -> Stream:
+        """Send the head now; the body follows in pieces. From here on the handler is cancelled when its client leaves."""
+        self.answered = self.streaming = True
         wanted = {name.replace("_", "-"): value for name, value in headers.items()}
         chunked = self.head.minor == 1
         self.close_after |= not chunked
@@ -155,11 +190,13 @@ class Request:
             {"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"}
         )
         await self.connection.write(self._head(status, wanted))
-        return Stream(self.connection, chunked and self.method != "HEAD", self.method == "HEAD")
+        return Stream(self.connection, chunked=chunked, silent=self.method == "HEAD")
 
-    async def hijack(self, content_type: str, protocol: str = "tcp") -> "Duplex":
-        """Take the connection over: 101 when the client asked to upgrade, else 200 and raw bytes."""
+    async def hijack(self, content_type: str, protocol: str = "tcp") -> Duplex:
+        """Take the connection over: 101 when the client asked to upgrade, else 200 and raw bytes. Raises TooLarge."""
         await self.drain()
+        if not self._body_done:
+            raise TooLarge("the body of a request that takes the connection over is too large")
         self.answered = self.close_after = True
         self.connection.hijacked = True
         if self.head.header("upgrade"):
@@ -167,89 +204,4 @@ class Request:
             await self.connection.write(self._head(101, upgrade))
         else:
             await self.connection.write(self._head(200, {"Content-Type": content_type}))
-        return Duplex(self.connection)
-
-
-class Stream:
-    """A body sent in pieces."""
-
-    def __init__(self, connection: Connection, chunked: bool, silent: bool) -> None:
-        self._connection = connection
-        self._chunked = chunked
-        self._silent = silent
-
-    async def write(self, data: bytes) -> None:
-        """Send a piece; waits while the client does not read. Raises Gone."""
-        if data and not self._silent:
-            await self._connection.write(b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data)
-
-    async def json(self, value: Any) -> None:
-        """Send one JSON line."""
-        await self.write(msgspec.json.encode(value) + b"\r\n")
-
-    async def end(self) -> None:
-        if self._chunked:
-            await self._connection.write(b"0\r\n\r\n")
-
-
-class Duplex:
-    """A hijacked connection: raw bytes both ways."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    async def wait_head_read(self) -> None:
-        """Hold the first output until the client has taken the head out of the socket, at most HEAD_READ_S.
-
-        docker-py reads the head through a buffered reader and loses what arrives with it (docs/design.md).
-        Only a unix socket can tell: SIOCOUTQ counts what the peer has not read yet.
-        """
-        sock = self.connection.socket
-        if sock is None or sock.family != socket.AF_UNIX:
-            return
-        loop = asyncio.get_running_loop()
-        until = loop.time() + HEAD_READ_S
-        while loop.time() < until and not self.connection.gone:
-            if not struct.unpack("i", fcntl.ioctl(sock.fileno(), SIOCOUTQ, b"\0\0\0\0"))[0]:
-                return
-            await asyncio.sleep(0.0002)
-
-    async def pump(self, sock: socket.socket) -> None:
-        """Carry bytes between the client and `sock` until the output ends or the client leaves; closes `sock`."""
-        loop = asyncio.get_running_loop()
-        upward = loop.create_task(self._to_socket(sock), name="hijack input")
-        try:
-            await self._from_socket(sock)
-        except (Gone, ConnectionError):
-            pass
-        finally:
-            upward.cancel()
-            await asyncio.gather(upward, return_exceptions=True)
-            sock.close()
-
-    async def _to_socket(self, sock: socket.socket) -> None:
-        """Client to socket; the client's half-close becomes ours, its leaving shuts the socket down."""
-        loop = asyncio.get_running_loop()
-        self.connection.on_gone = lambda: _shut(sock, socket.SHUT_RDWR)
-        if self.connection.gone:
-            _shut(sock, socket.SHUT_RDWR)
-        try:
-            while data := await self.connection.read_some(65536):
-                await loop.sock_sendall(sock, data)
-            _shut(sock, socket.SHUT_WR)
-        except OSError:
-            pass  # the container has closed its side; what it still says goes on
-
-    async def _from_socket(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        await self.wait_head_read()
-        while data := await loop.sock_recv(sock, 262144):
-            await self.connection.write(data)
-        self.connection.end_output()
-
-
-def _shut(sock: socket.socket, how: int) -> None:
-    try:
-        sock.shutdown(how)
-    except OSError:
-        pass
+        return Duplex(self.connection, hasty=self.head.header("user-agent").startswith("docker-sdk-python"))

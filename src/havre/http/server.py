@@ -1,6 +1,7 @@
 """Listen, read requests one after the other on each connection, call the handler."""
 
 import asyncio
+import contextlib
 import grp
 import os
 import socket
@@ -11,12 +12,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from havre import log
 from havre.errors import Conflict, HavreError, InvalidParameter
 from havre.http.connection import Connection, Gone
-from havre.http.head import MAX_HEAD_BYTES, parse_head
-from havre.http.request import Duplex, Request, Stream
+from havre.http.duplex import Duplex
+from havre.http.head import MAX_HEAD_BYTES, Head, parse_head
+from havre.http.leaving import Watch
+from havre.http.origin import check_origin
+from havre.http.request import Request
+from havre.http.stream import Stream
 from havre.http.tls import TlsConnection
 
 Handler = Callable[[Request], Awaitable[None]]
 HEAD_TIMEOUT_S = 30  # a head that has begun must be complete by then (slowloris)
+LINGER_S = 2
+FINISH_S = 10  # what handlers at work get when the daemon stops
+PROBE_S = 2
 BACKLOG = 1024
 FIRST_SYSTEMD_FD = 3
 
@@ -40,27 +48,41 @@ class Listening:
         self._handler = handler
         self._common = common
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Connection] = {}
+        self._handling: dict[Connection, Request] = {}
+        self._closing = False
+        self._watch = Watch()
+        self._bound: list[tuple[str, os.stat_result]] = []
 
     async def add(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Serve on a bound socket."""
         loop = asyncio.get_running_loop()
+        plain_tcp = tls is None and sock.family != socket.AF_UNIX
+
+        def opened(connection: Connection) -> None:
+            work = self._serve(connection, plain_tcp=plain_tcp)
+            task = loop.create_task(work, name="http connection")
+            self._tasks[task] = connection
+            task.add_done_callback(self._forget)
 
         def make() -> asyncio.Protocol:
-            connection = Connection(self._opened)
+            connection = Connection(opened, self._watch)
             return TlsConnection(connection, tls) if tls else connection
 
         self._servers.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
 
-    def _opened(self, connection: Connection) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(connection), name="http connection")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def own(self, path: str) -> None:
+        """Take the socket's file away at the end, if it is still this one."""
+        self._bound.append((path, os.lstat(path)))
 
-    async def _serve(self, connection: Connection) -> None:
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+
+    async def _serve(self, connection: Connection, *, plain_tcp: bool) -> None:
         try:
-            while await self._serve_one(connection):
+            while await self._serve_one(connection, plain_tcp=plain_tcp) and not self._closing:
                 pass
+            await _linger(connection)
         except (Gone, ConnectionError, asyncio.CancelledError):
             pass
         except Exception as error:  # noqa: BLE001 - a door: one connection must not end the daemon
@@ -68,54 +90,117 @@ class Listening:
         finally:
             connection.close()
 
-    async def _serve_one(self, connection: Connection) -> bool:
+    async def _serve_one(self, connection: Connection, *, plain_tcp: bool) -> bool:
         """Serve one request; False when the connection is done."""
         if not await connection.wait_input():
             return False
         try:
-            data = await asyncio.wait_for(connection.read_until(b"\r\n\r\n", MAX_HEAD_BYTES), HEAD_TIMEOUT_S)
-            if data is None:
-                return False
-            head = parse_head(data.lstrip(b"\r\n"))
-        except (ValueError, InvalidParameter, TimeoutError) as error:
-            text = str(error) if isinstance(error, HavreError) else "request head too long or too slow"
-            body = f"400 Bad Request: {text}".encode()
-            await connection.write(
-                b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-            )
+            head = await _read_head(connection)
+        except HeadTooLong:
+            await _refuse(connection, "431 Request Header Fields Too Large", "")
+            return False
+        except InvalidParameter as error:
+            await _refuse(connection, "400 Bad Request", f": {error}")
+            return False
+        if head is None:
             return False
         request = Request(connection, head, self._common)
+        try:
+            if not connection.local:
+                check_origin(head, plain=plain_tcp)
+        except HavreError as error:
+            request.close_after = True
+            await request.json(error.status, {"message": str(error)})
+            return False
         await self._handle(connection, request)
         if not request.close_after:
             await request.drain()
         return not request.close_after
 
     async def _handle(self, connection: Connection, request: Request) -> None:
-        """Run the handler as a task that ends when its client leaves."""
+        """Run the handler as a task. Once it streams an answer it ends with its client.
+
+        Before that it is always finished: a client that leaves at the wrong moment must not leave half a container behind.
+        """
         task = asyncio.ensure_future(self._handler(request))
-        connection.on_gone = lambda: _cancel(task)
-        if connection.gone:
-            task.cancel()
+
+        def left() -> None:
+            if request.streaming:
+                task.cancel()
+
+        connection.on_leave = left
+        self._handling[connection] = request
         try:
             await task
-        except asyncio.CancelledError:
-            if not connection.gone:
-                task.cancel()
-            raise
         finally:
-            connection.on_gone = None
+            del self._handling[connection]
+            connection.on_leave = None
+
+    def _may_cut(self, connection: Connection) -> bool:
+        request = self._handling.get(connection)
+        return request is None or request.streaming or connection.hijacked
 
     async def close(self) -> None:
+        """Stop listening, cut streams and idle connections, give the handlers at work FINISH_S to answer."""
+        self._closing = True
         for server in self._servers:
             server.close()
+        for path, status in self._bound:
+            _unlink_same(path, status)
+        for task, connection in list(self._tasks.items()):
+            if self._may_cut(connection):
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=FINISH_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._watch.close()
 
 
-def _cancel(task: "asyncio.Future[None]") -> None:
-    task.cancel()
+class HeadTooLong(Exception):
+    """A head that is larger than MAX_HEAD_BYTES."""
+
+
+async def _read_head(connection: Connection) -> Head | None:
+    """Return the next request's head, None at the end of input. Raises HeadTooLong and InvalidParameter."""
+    try:
+        data = connection.take_until(b"\r\n\r\n", MAX_HEAD_BYTES)
+        if data is None:
+            async with asyncio.timeout(HEAD_TIMEOUT_S):
+                data = await connection.read_until(b"\r\n\r\n", MAX_HEAD_BYTES)
+    except ValueError:
+        raise HeadTooLong from None
+    except TimeoutError:
+        raise InvalidParameter(f"the request head did not come within {HEAD_TIMEOUT_S} seconds") from None
+    return None if data is None else parse_head(data.lstrip(b"\r\n"))
+
+
+async def _refuse(connection: Connection, status: str, text: str) -> None:
+    body = f"{status}{text}".encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: {len(body)}"
+    await connection.write(head.encode() + b"\r\n\r\n" + body)
+
+
+async def _linger(connection: Connection) -> None:
+    """End our output and read what still comes: closing with unread input is a reset, which takes the answer's end away."""
+    if connection.ended or connection.gone:
+        return
+    connection.end_output()
+    try:
+        async with asyncio.timeout(LINGER_S):
+            await connection.discard_input()
+    except TimeoutError:
+        pass
+
+
+def _unlink_same(path: str, status: os.stat_result) -> None:
+    try:
+        found = os.lstat(path)
+        if (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 async def listen_unix(
@@ -139,6 +224,7 @@ async def listen_unix(
     sock.setblocking(False)
     listening = Listening(handler, common or {})
     await listening.add(sock, None)
+    listening.own(path)
     return listening
 
 
@@ -150,11 +236,15 @@ def _clear_socket(path: str) -> None:
     if not stat.S_ISSOCK(status.st_mode):
         raise InvalidParameter(f"{path} is there and is no socket", hint="another -H unix:///path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_S)
         try:
             probe.connect(path)
-        except OSError:
-            os.unlink(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
             return
+        except OSError:
+            pass  # somebody listens there and is busy
     raise Conflict(f"another daemon listens on {path}", hint=f"docker -H unix://{path} version")
 
 
@@ -192,6 +282,7 @@ async def listen_fds(handler: Handler, *, common: Mapping[str, str] | None = Non
         )
     listening = Listening(handler, common or {})
     for fd in range(FIRST_SYSTEMD_FD, FIRST_SYSTEMD_FD + count):
+        os.set_inheritable(fd, False)
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
         await listening.add(sock, None)

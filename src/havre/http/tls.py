@@ -7,6 +7,8 @@ from typing import Any
 from havre.errors import InvalidParameter
 from havre.http.connection import HIGH_WATER_BYTES, Connection
 
+HANDSHAKE_TIMEOUT_S = 15
+
 
 def server_context(cert: str, key: str, ca: str = "") -> ssl.SSLContext:
     """Return a server's context; with `ca` clients must show a certificate it signed. Raises InvalidParameter naming the file."""
@@ -38,22 +40,26 @@ class TlsConnection(asyncio.Protocol):
         self._ready = False
         self._closing = False
         self._input_ended = False
+        self._timer: asyncio.TimerHandle | None = None
 
     # as a protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._timer = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_S, transport.abort)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self._incoming.write(data)
         self._work()
 
     def eof_received(self) -> bool:
+        """An end without close_notify is an end as well: Go's clients often just close."""
         self._incoming.write_eof()
         self._end_input()
-        return True
+        return self._ready  # in the middle of a handshake there is nobody to answer
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._stop_timer()
         if self._ready:
             self._above.connection_lost(error)
 
@@ -63,11 +69,17 @@ class TlsConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._above.resume_writing()
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _work(self) -> None:
         try:
             if not self._ready:
                 self._tls.do_handshake()
                 self._ready = True
+                self._stop_timer()
                 self._above.connection_made(self)  # type: ignore[arg-type]
             while data := self._tls.read(HIGH_WATER_BYTES):
                 self._above.data_received(data)
@@ -96,8 +108,12 @@ class TlsConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[self._tls.write(view) :]
+        try:
+            while view:
+                view = view[self._tls.write(view) :]
+        except ssl.SSLError:
+            self.abort()  # the client broke the protocol, or both sides are closed
+            return
         self._flush()
 
     def write_eof(self) -> None:
@@ -111,6 +127,10 @@ class TlsConnection(asyncio.Protocol):
 
     def can_write_eof(self) -> bool:
         return True
+
+    def abort(self) -> None:
+        self._closing = True
+        self._transport.abort()
 
     def is_closing(self) -> bool:
         return bool(self._closing or self._transport.is_closing())

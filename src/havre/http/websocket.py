@@ -2,17 +2,21 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Callable
 
 from havre.errors import InvalidParameter
 from havre.http.connection import Connection, Gone
+from havre.http.duplex import STEP_BYTES, shut
 from havre.http.request import Request
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 MAX_FRAME_BYTES = 1 << 20
+MAX_CONTROL_BYTES = 125
+NORMAL, BROKEN = 1000, 1002  # close codes
 
 
 async def accept(request: Request) -> "WebSocket":
@@ -53,6 +57,7 @@ class WebSocket:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._buffer = b""
+        self._closed = False
 
     async def send(self, data: bytes) -> None:
         await self._connection.write(frame(BINARY, data))
@@ -78,6 +83,8 @@ class WebSocket:
             size = int.from_bytes(more or b"", "big")
         if not head[1] & 0x80 or size > MAX_FRAME_BYTES or head[0] & 0x70:
             raise InvalidParameter("a frame of a client must be masked and of a sane size")
+        if head[0] & 0x08 and (size > MAX_CONTROL_BYTES or not head[0] & 0x80):
+            raise InvalidParameter("a control frame must be small and whole")
         mask, data = await self._take(4), await self._take(size)
         if mask is None or data is None:
             return None
@@ -94,8 +101,11 @@ class WebSocket:
         found, self._buffer = self._buffer[:count], self._buffer[count:]
         return found
 
-    async def close(self) -> None:
-        await self._connection.write(frame(CLOSE, b"\x03\xe8"))
+    async def close(self, code: int = NORMAL) -> None:
+        """Send a close frame, once."""
+        if not self._closed:
+            self._closed = True
+            await self._connection.write(frame(CLOSE, code.to_bytes(2, "big")))
 
     async def pump(self, sock: socket.socket, decode: Callable[[bytes], bytes]) -> None:
         """Carry bytes between the client and a container's socket until either ends; closes `sock`.
@@ -104,23 +114,29 @@ class WebSocket:
         """
         loop = asyncio.get_running_loop()
         inward = loop.create_task(self._inward(sock), name="websocket input")
+        self._connection.on_leave = lambda: shut(sock, socket.SHUT_RDWR)
         try:
-            while data := await loop.sock_recv(sock, 65536):
+            while data := await loop.sock_recv(sock, STEP_BYTES):
                 if payload := decode(data):
                     await self.send(payload)
             await self.close()
-        except (Gone, ConnectionError):
+        except (Gone, OSError):
             pass
         finally:
+            self._connection.on_leave = None
             inward.cancel()
             await asyncio.gather(inward, return_exceptions=True)
             sock.close()
 
     async def _inward(self, sock: socket.socket) -> None:
+        """Client to socket. A WebSocket has no half-close: the client's close ends both ways."""
         loop = asyncio.get_running_loop()
         try:
             async for data in self.messages():
                 await loop.sock_sendall(sock, data)
-            sock.shutdown(socket.SHUT_RDWR)
-        except (OSError, InvalidParameter, Gone):
+        except InvalidParameter:
+            with contextlib.suppress(Gone):
+                await self.close(BROKEN)
+        except (OSError, Gone):
             pass
+        shut(sock, socket.SHUT_RDWR)
