@@ -1,6 +1,7 @@
 """One connection: bytes in with backpressure, bytes out with backpressure, half-close both ways."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -76,11 +77,21 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watch.discard(self._fd)
+        if error is not None and self.hijacked and self.local:
+            self._rescue_input()
         self._eof = self._gone = True
         self._wake()
         self._wake_drainers()
         if self.on_leave is not None:
             self.on_leave()
+
+    def _rescue_input(self) -> None:
+        """A write that failed makes asyncio close the socket; what the client wrote before it left is still in there."""
+        try:
+            while data := os.read(self._fd, HIGH_WATER_BYTES):
+                self._buffer += data
+        except OSError:
+            pass  # that was all (the kernel holds net.core.rmem_max at most)
 
     def pause_writing(self) -> None:
         self._full = True

@@ -161,7 +161,8 @@ class Request:
         reason = _REASONS.get(status, "Status")
         lines = [f"HTTP/1.1 {status} {reason}"]
         lines += [f"{name}: {value}" for name, value in {**self._common, **headers}.items()]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+        safe = [line.replace("\r", " ").replace("\n", " ") for line in lines]
+        return ("\r\n".join(safe) + "\r\n\r\n").encode("latin-1", "replace")
 
     async def reply(self, status: int, body: bytes = b"", content_type: str = "", **headers: str) -> None:
         """Answer at once with a whole body; keyword arguments are headers with _ for -."""

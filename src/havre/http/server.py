@@ -82,7 +82,8 @@ class Listening:
         try:
             while await self._serve_one(connection, plain_tcp=plain_tcp) and not self._closing:
                 pass
-            await _linger(connection)
+            if not self._closing:
+                await _linger(connection)
         except (Gone, ConnectionError, asyncio.CancelledError):
             pass
         except Exception as error:  # noqa: BLE001 - a door: one connection must not end the daemon
