@@ -56,6 +56,22 @@ def test_rows_come_back_as_written(tmp_path):
     assert rows[1][0] == "stderr" and rows[1][2] == "bad \N{REPLACEMENT CHARACTER} byte".encode()
 
 
+@pytest.mark.parametrize("tail", [None, 2])
+@pytest.mark.parametrize("size", [0, 2000])
+def test_without_follow_it_ends_though_the_container_writes_on(tmp_path, monkeypatch, tail, size):
+    plan = make_plan(tmp_path, size, 200)
+    write_lines(plan, range(100))
+    after = iter(range(100, 100_000))
+    next_block = files.Cursor._next_block
+
+    def chased(cursor):
+        write_lines(plan, [next(after)])
+        return next_block(cursor)
+
+    monkeypatch.setattr(files.Cursor, "_next_block", chased)
+    assert numbers(collect(plan, tail=tail)) == list(range(100))[-(tail or 100) :]
+
+
 @pytest.mark.parametrize("tail", [0, 1, 7, 30, 31, 100, 10_000])
 @pytest.mark.parametrize("size", [0, 1000])
 def test_tail_counts_across_rotated_files(tmp_path, tail, size):

@@ -61,6 +61,11 @@ class Request:
 
     # body
 
+    @property
+    def body_done(self) -> bool:
+        """Whether the client has sent all of its body, and all was read."""
+        return self._body_done
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises InvalidParameter when it is cut short or badly framed."""
         await self._continue()

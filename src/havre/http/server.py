@@ -138,8 +138,9 @@ class Listening:
             connection.on_leave = None
 
     def _may_cut(self, connection: Connection) -> bool:
+        """Whether the connection waits for its client rather than for work that must be finished."""
         request = self._handling.get(connection)
-        return request is None or request.streaming or connection.hijacked
+        return request is None or request.streaming or connection.hijacked or not request.body_done
 
     async def close(self) -> None:
         """Stop listening, cut streams and idle connections, give the handlers at work FINISH_S to answer."""

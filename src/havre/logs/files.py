@@ -15,9 +15,12 @@ MAX_ROW_BYTES = 1 << 20  # a row is at most 16 KiB of text, six times that when 
 
 
 class Cursor:
-    """A place in a log that moves forward. Methods may run in a thread; `close` waits for the one that does."""
+    """A place in a log that moves forward. Methods may run in a thread; `close` waits for the one that does.
 
-    def __init__(self, path: str, *, tail: int | None, since_nanos: int) -> None:
+    Without `follow` it ends where the log ended at its opening: a container that writes as fast as we read has an end too.
+    """
+
+    def __init__(self, path: str, *, tail: int | None, since_nanos: int, follow: bool = True) -> None:
         self._path = path
         self._parser = Parser()
         self._lock = threading.Lock()
@@ -25,6 +28,7 @@ class Cursor:
         self._rest = b""
         self._offset = 0
         self._files = _open_all(path)  # the one being read first, newer ones behind it
+        self._end = -1 if follow else os.fstat(self._files[-1]).st_size if self._files else 0
         if tail is not None:
             self._skip_to_tail(tail)
         else:
@@ -52,20 +56,26 @@ class Cursor:
 
     def _next_block(self) -> bytes | None:
         while True:
-            if not self._files:
+            if not self._files and self._end < 0:
                 self._files = _open_all(self._path)
-                if not self._files:
-                    return None
+            if not self._files:
+                return None
             fd = self._files[0]
-            data = os.pread(fd, BLOCK_BYTES, self._offset)
+            data = os.pread(fd, self._room(), self._offset)
             if data:
                 self._offset += len(data)
                 return data
-            if len(self._files) == 1 and not self._find_newer():
+            if len(self._files) == 1 and (self._end >= 0 or not self._find_newer()):
                 return None
             # It was renamed, so nothing is added to it any more; but something may have been, since that last read.
             if not os.pread(fd, 1, self._offset):
                 self._advance()
+
+    def _room(self) -> int:
+        """How much of the file at hand may be read at once."""
+        if self._end < 0 or len(self._files) > 1:
+            return BLOCK_BYTES
+        return max(0, min(BLOCK_BYTES, self._end - self._offset))
 
     def _advance(self) -> None:
         os.close(self._files.pop(0))
@@ -93,7 +103,8 @@ class Cursor:
         """Move so that the last `wanted` rows come, looking at no more than they take."""
         for place in range(len(self._files) - 1, -1, -1):
             fd = self._files[place]
-            offset, found = _tail_offset(fd, wanted)
+            newest = place == len(self._files) - 1 and self._end >= 0
+            offset, found = _tail_offset(fd, wanted, self._end if newest else os.fstat(fd).st_size)
             wanted -= found
             if wanted == 0 or place == 0:
                 for older in self._files[:place]:
@@ -148,9 +159,8 @@ def _is_rotated(name: str, base: str) -> bool:
     )
 
 
-def _tail_offset(fd: int, wanted: int) -> tuple[int, int]:
-    """Return where the last `wanted` rows of a file begin, and how many it has of them; a torn last row is none."""
-    end = os.fstat(fd).st_size
+def _tail_offset(fd: int, wanted: int, end: int) -> tuple[int, int]:
+    """Return where the last `wanted` rows before `end` begin, and how many there are of them; a torn last row is none."""
     if wanted == 0:
         return end, 0
     found = -1  # the newline that ends the last row begins no row

@@ -36,7 +36,7 @@ async def read(
     waker = (
         _Waker(plan["path"], ended) if follow else None
     )  # before the first look: what comes later wakes it
-    cursor = await in_disk_thread(Cursor, plan["path"], tail=tail, since_nanos=since)
+    cursor = await in_disk_thread(Cursor, plan["path"], tail=tail, since_nanos=since, follow=follow)
     try:
         while True:
             last = waker is None or waker.ended
