@@ -35,7 +35,10 @@ def _list_filters(call: Call) -> dict[str, list[str]]:
 
 
 async def inspect(call: Call) -> None:
-    await call.request.json(200, await in_disk_thread(call.rooms.images.inspect, call.name))
+    found = await in_disk_thread(call.rooms.images.inspect, call.name)
+    if call.version >= (1, 44):
+        del found["VirtualSize"]
+    await call.request.json(200, found)
 
 
 async def history(call: Call) -> None:

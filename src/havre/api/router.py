@@ -100,6 +100,7 @@ def _split_version(path: str) -> tuple[tuple[int, int], str]:
 async def reply_error(request: Request, error: HavreError) -> None:
     """Turn an error into Docker's {"message": ...}; inside a stream that has begun nothing can be said any more."""
     if request.answered:
+        log.warn("an answer was cut short", method=request.method, path=request.path, error=str(error))
         request.close_after = True
         return
     if error.status == 304:
