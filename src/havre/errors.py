@@ -27,6 +27,7 @@ class HavreError(Exception):
 
     status = 500  # HTTP status the Engine API answers with
     exit_code = 125  # exit code of `havre` when this ends a command
+    by_daemon = False  # the CLI heard it from the daemon
 
     def __init__(self, message: str, *, hint: str = "", context: str = "") -> None:
         super().__init__(message)

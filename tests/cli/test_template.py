@@ -2,8 +2,7 @@
 
 import pytest
 
-from havre.cli.template import Template
-from havre.cli.template.lexer import TemplateError
+from havre.cli.template import Template, TemplateError
 
 DATA = {
     "Id": "0123456789abcdef",
@@ -59,11 +58,11 @@ def test_render_prints_what_go_prints(template: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{{", "{{.Id", "{{end}}", "{{if}}", "{{if .Id}}", "{{nope .Id}}", "{{.Missing}}", "{{.Id.More}}", "{{$x}}", '{{"a}}', "{{.Id | }}",
-     "{{index .Args 9}}", "{{template `t`}}", "{{range .Id.X}}{{end}}", "{{printf `%1000000s` .Id}}", "{{1 .Id}}"],
+    ["{{", "{{.Id", "{{end}}", "{{if}}", "{{if .Id}}", "{{nope .Id}}", "{{.Missing}}", "{{.Id.More}}", "{{$x}}", '{{"a}}', "{{| .Id}}",
+     "{{index .Args 9}}", "{{template `t`}}", "{{range .Id.X}}{{end}}", "{{1 .Id}}"],
 )  # fmt: skip
 def test_bad_templates_are_errors_never_tracebacks(template: str) -> None:
-    with pytest.raises(TemplateError, match="template parsing error"):
+    with pytest.raises(TemplateError, match=r"^template: "):
         Template(template).render(DATA)
 
 

@@ -1,6 +1,7 @@
 """Completion scripts, generated from the command tables."""
 
-from havre.cli import main, options
+from havre.cli import options
+from havre.cli.commands import COMMANDS, GROUPS, flags_of
 from havre.errors import InvalidParameter
 
 TYPE_CHECKING = False
@@ -18,20 +19,17 @@ def completion(context: "Context", words: list[str]) -> int:
     return 0
 
 
-def flags_of(command: str) -> list[str]:
-    """The long flags of a command."""
-    module, function, _ = main.COMMANDS[command]
-    found = __import__(f"havre.cli.{module}", fromlist=[function])
-    return [f"--{name}" for name in sorted(getattr(found, f"{function.upper().rstrip('_')}_FLAGS", {}))]
+def _flags(command: str) -> list[str]:
+    return [f"--{name}" for name in sorted(flags_of(command))]
 
 
 def _words() -> str:
-    return " ".join(sorted({*main.COMMANDS, *main.GROUPS}))
+    return " ".join(sorted({*COMMANDS, *GROUPS}))
 
 
 def _bash() -> str:
-    cases = [f"    {name}) words='{' '.join(sorted(inner))}' ;;" for name, inner in main.GROUPS.items()]
-    cases += [f"    {name}) words='{' '.join(flags_of(name))}' ;;" for name in main.COMMANDS]
+    cases = [f"    {name}) words='{' '.join(sorted(inner))}' ;;" for name, inner in GROUPS.items()]
+    cases += [f"    {name}) words='{' '.join(_flags(name))}' ;;" for name in COMMANDS]
     return "\n".join(
         [
             "_havre() {",
@@ -59,11 +57,11 @@ def _zsh() -> str:
 
 def _fish() -> str:
     lines = ["complete -c havre -f"]
-    for name, (_, _, summary) in sorted(main.COMMANDS.items()):
+    for name, (_, _, summary) in sorted(COMMANDS.items()):
         lines.append(f"complete -c havre -n __fish_use_subcommand -a {name} -d '{summary}'")
         lines += [
             f"complete -c havre -n '__fish_seen_subcommand_from {name}' -l {flag[2:]}"
-            for flag in flags_of(name)
+            for flag in _flags(name)
         ]
-    lines += [f"complete -c havre -n __fish_use_subcommand -a {name}" for name in main.GROUPS]
+    lines += [f"complete -c havre -n __fish_use_subcommand -a {name}" for name in GROUPS]
     return "\n".join(lines)

@@ -68,7 +68,7 @@ def _start(client: "Client", exec_id: str, given: "dict[str, Any]", keys: bytes)
             return 0
         stream = client.hijack(path, wanted)
     except HavreError as error:
-        sys.stderr.write(f"havre: {error}\n")
+        sys.stderr.write(f"Error response from daemon: {error}\n")
         code = start_code(error)
         return code if code != 125 else 1
     with terminal.Raw(given["tty"] and given["interactive"]):

@@ -6,6 +6,7 @@ import sys
 from havre.cli import options, table
 from havre.cli.filters import encode
 from havre.cli.human import bytes_text
+from havre.cli.inspect import render
 from havre.cli.logs import moment
 from havre.client import minijson
 from havre.client.http import query
@@ -32,9 +33,7 @@ def _formatted(value: "Any", fmt: str) -> int:
     if fmt == "json":
         print(minijson.dumps(value))
     else:
-        from havre.cli.template import Template
-
-        print(Template(fmt).render(value))
+        render([value], fmt)
     return 0
 
 

@@ -44,16 +44,24 @@ def show(names: list[str], find: "Callable[[str], Any]", fmt: "str | None") -> i
             sys.stderr.write(f"Error: {error}\n")
             code = 1
     if fmt and fmt != "json":
-        from havre.cli.template import Template
-
-        template = Template(fmt)
-        for one in found:
-            print(template.render(one))
+        render(found, fmt)
     elif fmt == "json":
         print(minijson.dumps(found))
     else:
         print(minijson.dumps(found, indent=4))
     return code
+
+
+def render(values: "list[Any]", fmt: str) -> None:
+    """Print each value by a Go template, one line each. Raises InvalidParameter in the words of `docker inspect`."""
+    from havre.cli.template import Template, TemplateError
+
+    try:
+        template = Template(fmt)
+        for one in values:
+            print(template.render(one))
+    except TemplateError as error:
+        raise InvalidParameter(f"template parsing error: {error}") from None
 
 
 def _find(context: "Context", name: str, kinds: list[str], size: bool) -> "Any":

@@ -82,7 +82,7 @@ def run(context: "Context", words: list[str]) -> int:
     container = _create(context, given, body)
     client = context.client
     if detach:
-        client.request("POST", f"/containers/{container}/start").read()
+        _start(client, container)
         print(container)
         return 0
     return _run_attached(client, container, given, keys)
@@ -103,14 +103,19 @@ def _run_attached(client: "Client", container: str, given: "dict[str, Any]", key
     proxied = (given["sig_proxy"] or "true").lower() not in ("false", "0")
     if proxied and not given["tty"]:
         terminal.proxy_signals(lambda name: _kill(client, container, name))
-    try:
-        client.request("POST", f"/containers/{container}/start").read()
-    except HavreError as error:
-        sys.stderr.write(f"havre: Error response from daemon: {error}\n")
-        return start_code(error)
+    _start(client, container)
     return _follow(
         client, container, stream, waiting, tty=given["tty"], stdin="stdin" in wanted and stdin, keys=keys
     )
+
+
+def _start(client: "Client", container: str) -> None:
+    """Raises HavreError whose exit code tells why it did not start."""
+    try:
+        client.request("POST", f"/containers/{container}/start").read()
+    except HavreError as error:
+        error.exit_code = start_code(error)
+        raise
 
 
 def _follow(

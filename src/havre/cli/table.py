@@ -3,64 +3,103 @@
 import sys
 
 from havre.client import minijson
+from havre.errors import HavreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
-    Row = dict[str, Any]
+    Fields = dict[str, Any]  # what a template may name; "_labels" holds the labels for .Label
+MIN_WIDTH, GAP = 10, 3  # of a column, as in Docker's tables
+HEADINGS = {"RunningFor": "CREATED", "CreatedSince": "CREATED"}
 
 
 def show(
-    rows: "Sequence[Row]", columns: "Sequence[tuple[str, str]]", fmt: str = "", *, quiet: str = ""
+    rows: "Sequence[Fields]",
+    columns: "Sequence[tuple[str, str]]",
+    fmt: str = "",
+    *,
+    quiet: str = "",
+    kind: str = "formatter.Context",
 ) -> None:
     """Print rows: as a table of (field, heading) columns, as their `quiet` field only, or by a template.
 
-    fmt "json" prints one JSON object a line, "table TEMPLATE" a table of what the template names.
+    fmt "json" prints one JSON object a line, "table TEMPLATE" a table of what the template names. `kind` is Docker's name of the rows' type.
     """
-    if quiet and not fmt:
+    if quiet:
+        if fmt:
+            sys.stderr.write("WARNING: Ignoring custom format, because both --format and --quiet are set.\n")
         _lines(str(row[quiet]) for row in rows)
-    elif not fmt or fmt == "table":
-        _table(
+    elif fmt in ("", "table"):
+        lines_of(
             [[str(row[field]) for field, _ in columns] for row in rows], [heading for _, heading in columns]
         )
     elif fmt == "json":
-        _lines(
-            minijson.dumps({key: value for key, value in row.items() if not key.startswith("_")})
-            for row in rows
-        )
+        _lines(minijson.dumps(_sorted(row), html=True) for row in rows)
     else:
-        _template(rows, dict(columns), fmt)
+        _template(rows, dict(columns), fmt, kind)
 
 
-def _lines(lines: "Any") -> None:
+def _sorted(row: "Fields") -> "Fields":
+    return {name: row[name] for name in sorted(row) if not name.startswith("_")}
+
+
+def _lines(lines: "Iterable[str]") -> None:
     sys.stdout.write("".join(line + "\n" for line in lines))
 
 
-def _table(cells: list[list[str]], headings: list[str]) -> None:
-    """Columns three spaces apart, as Docker's."""
+def lines_of(cells: list[list[str]], headings: list[str]) -> None:
+    """Print a table: columns three spaces apart and ten wide at least, the last one as long as it is."""
     rows = [headings, *cells]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(headings))]
+    width = max(map(len, rows))
+    widths = [
+        max(MIN_WIDTH, GAP + max(len(row[place]) for row in rows if place < len(row)))
+        for place in range(width)
+    ]
     _lines(
-        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "".join(cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False)) + row[-1]
         for row in rows
     )
 
 
-def _template(rows: "Sequence[Row]", headings: dict[str, str], fmt: str) -> None:
-    from havre.cli.template import Template
+def _template(rows: "Sequence[Fields]", headings: dict[str, str], fmt: str, kind: str) -> None:
+    from havre.cli.template import Row, Template, TemplateError
 
-    as_table = fmt.startswith("table ")
     text = fmt.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
-    template = Template(text)
-    lines = [template.render(row) for row in rows]
-    if not as_table:
-        _lines(lines)
-        return
-    known = {**{key: _heading(key) for row in rows[:1] for key in row}, **headings}
-    first = Template(text).render({key: known.get(key, _heading(key)) for key in {*known, *headings}})
-    _table([line.split("\t") for line in lines], first.split("\t"))
+    try:
+        template = Template(text)
+        lines = [template.render(_row(one, kind, Row)) for one in rows]
+        if not fmt.startswith("table "):
+            _lines(lines)
+            return
+        known = {name: _heading(name) for row in rows[:1] for name in row} | HEADINGS | headings
+        first = Template(text, strict=False).render(Row(kind, _Known(known), {"Label": _label_heading}))
+    except TemplateError as error:
+        what = "execute" if error.executing else "parse"
+        raise HavreError(f"failed to {what} template: {error}") from None
+    lines_of([line.split("\t") for line in lines], first.split("\t"))
+
+
+class _Known(dict[str, str]):
+    """Headings; those of a field nobody has told are made of its name."""
+
+    def __contains__(self, name: object) -> bool:
+        return name != "Label"
+
+    def __missing__(self, name: str) -> str:
+        return _heading(name)
+
+
+def _row(fields: "Fields", kind: str, make: "Any") -> "Any":
+    labels = fields.get("_labels")
+    methods = {} if labels is None else {"Label": lambda name: labels.get(name, "")}
+    return make(f"*{kind}", {name: value for name, value in fields.items() if name != "_labels"}, methods)
+
+
+def _label_heading(name: "Any") -> str:
+    """com.example.my-label is headed "my label"."""
+    return str(name).rpartition(".")[2].replace("-", " ").replace("_", " ")
 
 
 def _heading(field: str) -> str:

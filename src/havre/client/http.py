@@ -147,7 +147,7 @@ class Client:
         ok: "tuple[int, ...]" = (),
     ) -> Response:
         """Send one request on a new connection. Raises ApiError (or its kin) for a status of 400 and more."""
-        data = minijson.dumps(body).encode() if body is not None else b""
+        data = minijson.dumps(body, ascii_only=True).encode() if body is not None else b""
         wanted = {"Host": "docker", "User-Agent": "havre", **self._headers, **(headers or {})}
         if body is not None:
             wanted["Content-Type"] = "application/json"
@@ -223,6 +223,6 @@ def _refused(response: Response) -> HavreError:
     text = (
         message or data[:300].decode("utf-8", "replace").strip() or f"the daemon answered {response.status}"
     )
-    if response.status == 404:
-        return NotFound(text)
-    return ApiError(response.status, text)
+    error = NotFound(text) if response.status == 404 else ApiError(response.status, text)
+    error.by_daemon = True
+    return error

@@ -1,8 +1,12 @@
 """JSON without the json package (which imports re): CPython's own C scanner and string encoder. Lean."""
 
-from _json import encode_basestring_ascii, make_scanner, scanstring
+from _json import encode_basestring, encode_basestring_ascii, make_scanner, scanstring
 
 from havre.errors import HavreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _Context:
@@ -56,13 +60,24 @@ def objects(text: str) -> "tuple[list[object], str]":
         found.append(value)
 
 
-def dumps(value: object, indent: int = 0, level: int = 0) -> str:
-    """Return JSON; with `indent` in Docker's inspect style."""
+def dumps(value: object, indent: int = 0, *, ascii_only: bool = False, html: bool = False) -> str:
+    """Return JSON: in Docker's inspect style with `indent`; what goes over the wire is ASCII; html as Go's Marshal escapes < > &."""
+    text = _write(value, indent, 0, encode_basestring_ascii if ascii_only else encode_basestring)
+    for char in "<>&" if html else "":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def _write(value: object, indent: int, level: int, quote: "Callable[[str], str]") -> str:
+    if isinstance(value, str):
+        return quote(value)
     if value is None or value is True or value is False:
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return encode_basestring_ascii(value) if not value.isascii() and not indent else _plain(value)
-    if isinstance(value, (int, float)):
+    if isinstance(value, float):
+        if str(value) in ("nan", "inf", "-inf"):
+            return "null"
+        return str(int(value)) if value == int(value) and abs(value) < 1e21 else repr(value)
+    if isinstance(value, int):
         return repr(value)
     inner = "\n" + " " * indent * (level + 1) if indent else ""
     close = "\n" + " " * indent * level if indent else ""
@@ -71,23 +86,11 @@ def dumps(value: object, indent: int = 0, level: int = 0) -> str:
             return "{}"
         colon = ": " if indent else ":"
         parts = [
-            f"{inner}{_plain(str(key))}{colon}{dumps(one, indent, level + 1)}" for key, one in value.items()
+            f"{inner}{quote(str(key))}{colon}{_write(one, indent, level + 1, quote)}"
+            for key, one in value.items()
         ]
         return "{" + ",".join(parts) + close + "}"
     if not value:
         return "[]"
-    items = [inner + dumps(one, indent, level + 1) for one in value]  # type: ignore[attr-defined]
+    items = [inner + _write(one, indent, level + 1, quote) for one in value]  # type: ignore[attr-defined]
     return "[" + ",".join(items) + close + "]"
-
-
-_ESCAPES = {number: f"\\u{number:04x}" for number in range(32)} | {
-    10: "\\n",
-    13: "\\r",
-    9: "\\t",
-    34: '\\"',
-    92: "\\\\",
-}
-
-
-def _plain(text: str) -> str:
-    return '"' + text.translate(_ESCAPES) + '"'

@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
         self._full = False  # the transport holds enough: writers wait
         self._paused = False
         self._fd = -1
+        self.local = False  # a unix socket
         self.transport: Any = None
         self.on_leave: Callable[[], None] | None = (
             None  # the client has left, or on tcp may have: see eof_received
@@ -47,7 +48,8 @@ class Connection(asyncio.Protocol):
         sock = self.socket
         if sock is not None:
             self._fd = sock.fileno()
-            if sock.family != socket.AF_UNIX:
+            self.local = sock.family == socket.AF_UNIX
+            if not self.local:
                 _keep_alive(sock)
         self._on_open(self)
 
@@ -179,12 +181,6 @@ class Connection(asyncio.Protocol):
     def socket(self) -> socket.socket | None:
         found: socket.socket | None = self.transport.get_extra_info("socket")
         return found
-
-    @property
-    def local(self) -> bool:
-        """Whether it is a unix socket."""
-        sock = self.socket
-        return sock is not None and sock.family == socket.AF_UNIX
 
     # writing
 

@@ -99,12 +99,11 @@ class Duplex:
     async def _from_socket(self, sock: socket.socket) -> None:
         """Socket to client; once the client has left, to nowhere."""
         loop = asyncio.get_running_loop()
-        await self.wait_head_read()
         deaf = False
         while data := await loop.sock_recv(sock, OUTPUT_STEP_BYTES):
             if not deaf:
                 try:
-                    await self.connection.write(data)
+                    await self.write(data)
                 except Gone:
                     deaf = True
 

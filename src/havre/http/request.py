@@ -40,10 +40,20 @@ _REASONS = {
 }
 
 
+def header_lines(headers: Mapping[str, str]) -> str:
+    """Return headers as lines; a value cannot end its line."""
+    return "".join(
+        [
+            f"{name}: {value.replace(chr(13), ' ').replace(chr(10), ' ')}\r\n"
+            for name, value in headers.items()
+        ]
+    )
+
+
 class Request:
     """One request on a connection. Answer it once: reply, stream or hijack."""
 
-    def __init__(self, connection: Connection, head: Head, common: Mapping[str, str]) -> None:
+    def __init__(self, connection: Connection, head: Head, common: str) -> None:
         self.connection = connection
         self.head = head
         self.method = head.method
@@ -54,7 +64,7 @@ class Request:
             False  # the head of an answer is out, its body waits for something: ends when the client leaves
         )
         self.close_after = not head.keep_alive
-        self._common = common
+        self._common = common  # header lines of every answer
         self._left = head.content_length or 0
         self._body_done = not head.chunked and not self._left
         self._continued = False
@@ -164,10 +174,8 @@ class Request:
 
     def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
         reason = _REASONS.get(status, "Status")
-        lines = [f"HTTP/1.1 {status} {reason}"]
-        lines += [f"{name}: {value}" for name, value in {**self._common, **headers}.items()]
-        safe = [line.replace("\r", " ").replace("\n", " ") for line in lines]
-        return ("\r\n".join(safe) + "\r\n\r\n").encode("latin-1", "replace")
+        text = f"HTTP/1.1 {status} {reason}\r\n{self._common}{header_lines(headers)}\r\n"
+        return text.encode("latin-1", "replace")
 
     async def reply(self, status: int, body: bytes = b"", content_type: str = "", **headers: str) -> None:
         """Answer at once with a whole body; keyword arguments are headers with _ for -."""

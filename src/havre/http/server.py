@@ -16,7 +16,7 @@ from havre.http.duplex import Duplex
 from havre.http.head import MAX_HEAD_BYTES, Head, parse_head
 from havre.http.leaving import Watch
 from havre.http.origin import check_origin
-from havre.http.request import Request
+from havre.http.request import Request, header_lines
 from havre.http.stream import Stream
 from havre.http.tls import TlsConnection
 
@@ -46,7 +46,7 @@ class Listening:
 
     def __init__(self, handler: Handler, common: Mapping[str, str]) -> None:
         self._handler = handler
-        self._common = common
+        self._common = header_lines(common)
         self._servers: list[asyncio.Server] = []
         self._tasks: dict[asyncio.Task[None], Connection] = {}
         self._handling: dict[Connection, Request] = {}
@@ -119,20 +119,27 @@ class Listening:
         return not request.close_after
 
     async def _handle(self, connection: Connection, request: Request) -> None:
-        """Run the handler as a task. Once it streams an answer it ends with its client.
+        """Run the handler. Once it streams an answer it ends with its client.
 
         Before that it is always finished: a client that leaves at the wrong moment must not leave half a container behind.
         """
-        task = asyncio.ensure_future(self._handler(request))
+        task = asyncio.current_task()
+        cut = False
 
         def left() -> None:
-            if request.streaming:
+            nonlocal cut
+            if request.streaming and task is not None and not cut:
+                cut = True
                 task.cancel()
 
         connection.on_leave = left
         self._handling[connection] = request
         try:
-            await task
+            await self._handler(request)
+        except asyncio.CancelledError:
+            if cut:
+                raise Gone from None
+            raise
         finally:
             del self._handling[connection]
             connection.on_leave = None

@@ -1,136 +1,173 @@
-"""Text and actions, and the tokens inside an action."""
+"""Tokens of a template, with their places: text between actions, and what stands inside {{ }}."""
 
-from havre.errors import InvalidParameter
+from havre.cli.template.literals import quoted
+from havre.cli.template.values import TemplateError
 
-SYMBOLS = ("|", "(", ")", ",", ":=", "=")
-Token = tuple[str, str]  # kind, text
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-class TemplateError(InvalidParameter):
-    """A template that cannot be parsed or carried out."""
-
-    exit_code = 64
-
-    def __init__(self, message: str) -> None:
-        super().__init__(f"template parsing error: template: :1: {message}")
+KEYWORDS = frozenset("if else end range with define template block break continue".split())
+_SPACES = " \t\r\n"
+_SINGLE = {"(": "(", ")": ")", "|": "|", ",": ",", "=": "="}
+Token = tuple[str, str, int]  # kind, text as it was written, place
 
 
-def split(text: str) -> "list[tuple[bool, str]]":
-    """Return (is action, content) pieces; {{- and -}} have trimmed their neighbours, comments are gone."""
-    pieces: list[tuple[bool, str]] = []
-    place = 0
-    trim_next = False
-    while True:
-        start = text.find("{{", place)
-        plain = text[place:] if start < 0 else text[place:start]
-        if trim_next:
-            plain = plain.lstrip(" \t\r\n")
-        if start < 0:
-            pieces.append((False, plain))
-            return pieces
-        end = _end_of_action(text, start + 2)
-        action = text[start + 2 : end]
-        if action.startswith("- ") or action.startswith("-\n"):
-            plain, action = plain.rstrip(" \t\r\n"), action[1:]
-        trim_next = action.endswith(" -") or action.endswith("\n-")
-        action = action[:-1] if trim_next else action
-        pieces.append((False, plain))
-        if not action.strip().startswith("/*"):
-            pieces.append((True, action))
-        place = end + 2
+class Lexer:
+    """Cuts `text` into tokens. kinds: text, left, right, space, field, variable, identifier, keyword, string, number, char,
+    bool, nil, dot, end (of the input), and the marks ( ) | , = :="""
 
+    def __init__(self, text: str) -> None:
+        self._text, self._place = text, 0
+        self._parens = 0
+        self.tokens: list[Token] = []
 
-def _end_of_action(text: str, place: int) -> int:
-    """Find }} outside of quotes."""
-    quote = ""
-    while place < len(text):
-        char = text[place]
-        if quote:
-            if char == "\\" and quote == '"':
-                place += 1
-            elif char == quote:
-                quote = ""
+    def run(self) -> list[Token]:
+        """Return all tokens. Raises TemplateError."""
+        trim = False
+        while True:
+            start = self._text.find("{{", self._place)
+            end = len(self._text) if start < 0 else start
+            plain = self._text[self._place : end]
+            if trim:
+                plain = plain.lstrip(_SPACES)
+            trimmed = start >= 0 and self._text[start + 2 : start + 3] == "-" and self._space_at(start + 3)
+            if trimmed:
+                plain = plain.rstrip(_SPACES)
+            if plain:
+                self.tokens.append(("text", plain, self._place))
+            if start < 0:
+                self.tokens.append(("end", "", len(self._text)))
+                return self.tokens
+            self._place = start + 2 + trimmed
+            trim = self._comment() if self._comment_at() else self._action()
+
+    def _space_at(self, place: int) -> bool:
+        return place < len(self._text) and self._text[place] in _SPACES
+
+    def _fail(self, message: str, place: int) -> TemplateError:
+        line = self._text.count("\n", 0, place) + 1
+        return TemplateError(f":{line}: {message}")
+
+    def _comment_at(self) -> bool:
+        place = self._place + (1 if self._space_at(self._place) and self._text[self._place - 1] == "-" else 0)
+        return self._text.startswith("/*", place)
+
+    def _comment(self) -> bool:
+        end = self._text.find("*/", self._place)
+        if end < 0:
+            raise self._fail("unclosed comment", self._place)
+        trim = self._text.startswith("-}}", end + 3) and self._space_at(end + 2)
+        if not trim and not self._text.startswith("}}", end + 2):
+            raise self._fail("comment ends before closing delimiter", end)
+        self._place = end + (6 if trim else 4)
+        return trim
+
+    def _action(self) -> bool:
+        """Read the tokens of one action; return whether the text behind it is trimmed."""
+        self.tokens.append(("left", "{{", self._place))
+        self._parens = 0
+        while True:
+            text, place = self._text, self._place
+            trim = self._space_at(place) and text.startswith("-}}", place + 1)
+            if trim or text.startswith("}}", place):
+                if self._parens:
+                    raise self._fail("unclosed left paren", place)
+                self.tokens.append(("right", "}}", place))
+                self._place = place + (4 if trim else 2)
+                return trim
+            if place >= len(text):
+                raise self._fail("unclosed action", place)
+            self._token(text[place], place)
+
+    def _token(self, char: str, place: int) -> None:
+        if char in _SPACES:
+            self._spaces()
         elif char in "\"`'":
-            quote = char
-        elif text.startswith("}}", place):
-            return place
-        place += 1
-    raise TemplateError("unclosed action")
-
-
-def tokens(action: str) -> list[Token]:
-    """Return the tokens of one action."""
-    found: list[Token] = []
-    place = 0
-    while place < len(action):
-        char = action[place]
-        if char.isspace():
-            found.append(("space", " "))
-            place += 1
-        elif char in '"`':
-            text, place = _string(action, place)
-            found.append(("string", text))
-        elif action.startswith(":=", place):
-            found.append((":=", ":="))
-            place += 2
-        elif char in "|(),=":
-            found.append((char, char))
-            place += 1
-        elif char.isdigit() or (char in "+-" and action[place + 1 : place + 2].isdigit()):
-            place, text = _run(action, place, lambda c: c.isalnum() or c in ".+-_")
-            found.append(("number", text))
-        elif char == "." or char == "$" or char.isalpha() or char == "_":
-            place, text = _run(action, place, lambda c: c.isalnum() or c in "._$")
-            found.append(("field" if text[0] == "." else "variable" if text[0] == "$" else "word", text))
+            self._quoted(char)
+        elif self._text.startswith(":=", place):
+            self._add(":=", place + 2)
+        elif char in _SINGLE:
+            self._paren(char, place)
+            self._add(_SINGLE[char], place + 1)
+        elif char == "." and not self._text[place + 1 : place + 2].isdigit():
+            end = self._end_of_name(place + 1)
+            self._add("dot" if end == place + 1 else "field", end)
+        elif char == "$":
+            self._add("variable", self._end_of_name(place + 1))
+        elif char.isdigit() or char in "+-.":
+            self._number()
+        elif char.isalpha() or char == "_":
+            self._word()
+        elif char.isascii() and char.isprintable():
+            self._add("other", place + 1)
         else:
-            raise TemplateError(f"unexpected {char!r} in command")
-    return found
+            raise self._fail(f"unrecognized character in action: U+{ord(char):04X} {char!r}", place)
 
+    def _paren(self, char: str, place: int) -> None:
+        self._parens += {"(": 1, ")": -1}.get(char, 0)
+        if self._parens < 0:
+            raise self._fail("unexpected right paren", place)
 
-def _run(text: str, place: int, wanted: "object") -> "tuple[int, str]":
-    start = place
-    place += 1
-    while place < len(text) and wanted(text[place]):  # type: ignore[operator]
-        place += 1
-    return place, text[start:place]
+    def _add(self, kind: str, end: int) -> None:
+        self.tokens.append((kind, self._text[self._place : end], self._place))
+        self._place = end
 
+    def _spaces(self) -> None:
+        end = self._place
+        while self._space_at(end) and not self._text.startswith("-}}", end + 1):
+            end += 1
+        self._add("space", end if end > self._place else end + 1)
 
-_ESCAPES = {
-    "n": "\n",
-    "t": "\t",
-    "r": "\r",
-    '"': '"',
-    "\\": "\\",
-    "'": "'",
-    "a": "\a",
-    "b": "\b",
-    "f": "\f",
-    "v": "\v",
-}
-
-
-def _string(text: str, place: int) -> "tuple[str, int]":
-    quote = text[place]
-    place += 1
-    out = ""
-    while place < len(text):
-        char = text[place]
-        if char == quote:
-            return out, place + 1
-        if char == "\\" and quote == '"':
+    def _run(self, place: int, wanted: "Callable[[str], bool]") -> int:
+        while place < len(self._text) and wanted(self._text[place]):
             place += 1
-            code = text[place : place + 1]
-            if code in "xu" and code:
-                width = 2 if code == "x" else 4
-                digits = text[place + 1 : place + 1 + width]
-                try:
-                    out += chr(int(digits, 16))
-                except ValueError:
-                    raise TemplateError("bad escape in string") from None
-                place += width
-            else:
-                out += _ESCAPES.get(code, code)
-        else:
-            out += char
-        place += 1
-    raise TemplateError("unterminated quoted string")
+        return place
+
+    def _end_of_name(self, place: int) -> int:
+        end = self._run(place, lambda char: char.isalnum() or char == "_")
+        self._check_end(end)
+        return end
+
+    def _check_end(self, end: int) -> None:
+        """A name may only be followed by a mark that ends it."""
+        following = self._text[end : end + 1]
+        if following and following not in " \t\r\n.,|:()=" and not self._text.startswith("}}", end):
+            raise self._fail(f"bad character U+{ord(following):04X} {following!r}", end)
+
+    def _word(self) -> None:
+        end = self._end_of_name(self._place)
+        word = self._text[self._place : end]
+        kind = "bool" if word in ("true", "false") else "nil" if word == "nil" else "identifier"
+        self._add("keyword" if word in KEYWORDS else kind, end)
+
+    def _number(self) -> None:
+        """A sign, digits, a fraction, an exponent; nothing of a name may follow."""
+        text, start = self._text, self._place
+        place = start + (text[start] in "+-")
+        prefix = text[place : place + 2].lower()
+        digits = {"0x": "0123456789abcdefABCDEF_", "0b": "01_", "0o": "01234567_"}.get(prefix, "0123456789_")
+        place = self._run(place + 2 if prefix in ("0x", "0b", "0o") else place, lambda char: char in digits)
+        if text[place : place + 1] == ".":
+            place = self._run(place + 1, lambda char: char in digits)
+        if len(digits) == 11 and text[place : place + 1] in ("e", "E"):
+            place += 2 if text[place + 1 : place + 2] in ("+", "-") else 1
+            place = self._run(place, lambda char: char in digits)
+        following = text[place : place + 1]
+        if following and (following.isalnum() or following in "_+-"):
+            raise self._fail(f"bad number syntax: {quoted(text[start : place + 1])}", start)
+        self._add("number", place)
+
+    def _quoted(self, quote: str) -> None:
+        """A string, raw string or character; the token keeps its quotes."""
+        place = self._place + 1
+        while place < len(self._text):
+            char = self._text[place]
+            if char == quote:
+                self._add("char" if quote == "'" else "string", place + 1)
+                return
+            if char == "\n" and quote != "`":
+                break
+            place += 2 if char == "\\" and quote != "`" else 1
+        what = {'"': "quoted string", "`": "raw quoted string", "'": "character constant"}[quote]
+        raise self._fail(f"unterminated {what}", self._place)
