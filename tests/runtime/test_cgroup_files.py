@@ -304,3 +304,11 @@ def test_files_import_nothing_heavy():
         "time",
         "os",
     }
+
+
+def test_pids_are_found_in_groups_inside_groups(tmp_path: Path) -> None:
+    for name, pids in (("a", "1\n2\n"), ("a/b", "3\n"), ("a/b/c", ""), ("a/d", "4\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cgroup.procs").write_text(pids)
+    assert sorted(files.pids(str(tmp_path / "a"))) == [1, 2, 3, 4]
+    assert files.pids(str(tmp_path / "gone")) == []

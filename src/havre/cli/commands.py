@@ -55,6 +55,7 @@ COMMANDS = {
     "start": ("containers", "start", "Start one or more stopped containers"),
     "stop": ("containers", "stop", "Stop one or more running containers"),
     "tag": ("images", "tag", "Give an image one more name"),
+    "top": ("top", "top", "Display the running processes of a container"),
     "unpause": ("containers", "unpause", "Unpause all processes within one or more containers"),
     "wait": ("containers", "wait", "Block until containers stop, then print their exit codes"),
 }
@@ -71,7 +72,9 @@ INNER = {
     "system dial-stdio": ("info", "dial_stdio", "Carry stdin and stdout to the daemon"),
     "system prune": ("prune", "system", "Remove unused data"),
 }
-_CONTAINER = "attach create exec inspect kill logs pause port rename restart rm run start stop unpause wait"
+_CONTAINER = (
+    "attach create exec inspect kill logs pause port rename restart rm run start stop top unpause wait"
+)
 GROUPS = {
     "container": {
         **{name: name for name in _CONTAINER.split()},

@@ -49,12 +49,12 @@ def _lines(lines: "Iterable[str]") -> None:
     sys.stdout.write("".join(line + "\n" for line in lines))
 
 
-def lines_of(cells: list[list[str]], headings: list[str]) -> None:
-    """Print a table: columns three spaces apart and ten wide at least, the last one as long as it is."""
+def lines_of(cells: list[list[str]], headings: list[str], min_width: int = MIN_WIDTH) -> None:
+    """Print a table: columns three spaces apart and `min_width` wide at least, the last one as long as it is."""
     rows = [headings, *cells]
     width = max(map(len, rows))
     widths = [
-        max(MIN_WIDTH, GAP + max(len(row[place]) for row in rows if place < len(row)))
+        max(min_width, GAP + max(len(row[place]) for row in rows if place < len(row)))
         for place in range(width)
     ]
     _lines(

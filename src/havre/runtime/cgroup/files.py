@@ -128,6 +128,19 @@ def kill(plan: "CgroupPlan") -> None:
             time.sleep(REMOVE_PAUSE_S)
 
 
+def pids(folder: str) -> list[int]:
+    """The host's numbers of all processes in a group and in those inside it; [] when it has gone."""
+    found, waiting = [], [folder]
+    while waiting:
+        path = waiting.pop()
+        try:
+            found += [int(word) for word in _read_all(path + "/cgroup.procs").split()]
+            waiting += [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue  # removed meanwhile; or threaded (v2), whose processes its parent names
+    return found
+
+
 def oom_kills(plan: "CgroupPlan") -> int:
     """How many processes the OOM killer took here."""
     if not plan["oom"]:
@@ -204,3 +217,8 @@ def _read(path: str) -> str:
         return os.read(fd, 65536).decode("ascii", "replace")
     finally:
         os.close(fd)
+
+
+def _read_all(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
