@@ -69,6 +69,7 @@ def _at_once(network: str, count: int = 20) -> Once:
     def once(peer: Peer) -> float | None:
         names = [f"m{next(_numbers)}" for _ in range(count)]
         commands = [one for name in names if (one := peer.run_detached(name, network)) is not None]
+        time.sleep(0.5)  # what the last turn removed is still being taken down by the kernel
         start = time.perf_counter()
         clients = [
             subprocess.Popen(
