@@ -3,6 +3,7 @@
 from havre.errors import InvalidParameter
 
 _BINARY = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_POWERS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -19,13 +20,22 @@ def parse_bytes(text: str) -> int:
         ) from None
 
 
-def human_bytes(size: float) -> str:
-    """Return Docker's decimal size with 3 significant digits: 1.24MB, 0B."""
+def human_bytes(size: float, digits: int = 3) -> str:
+    """Return Docker's decimal size, 3 (4 in `system df`) significant digits: 1.24MB, 0B."""
     for unit in _DECIMAL[:-1]:
         if size < 1000:
-            return f"{size:.3g}{unit}"
+            return f"{size:.{digits}g}{unit}"
         size /= 1000
     return f"{size:.4g}{_DECIMAL[-1]}"
+
+
+def human_binary(size: float) -> str:
+    """Return Docker's binary size with 4 significant digits: 23.54GiB, 512B."""
+    for unit in _POWERS[:-1]:
+        if size < 1024:
+            return f"{size:.4g}{unit}"
+        size /= 1024
+    return f"{size:.4g}{_POWERS[-1]}"
 
 
 def human_age(seconds: float) -> str:

@@ -38,10 +38,10 @@ def test_an_unknown_command_is_told_the_nearest() -> None:
     ("words", "code", "said"),
     [
         (["run", "--nope", "x"], 125, "unknown flag: --nope\n\nUsage:  havre run "),
-        (["run"], 125, "havre: 'havre run' requires at least 1 argument\n"),
+        (["run"], 1, "havre: 'havre run' requires at least 1 argument\n"),
         (["rm", "-x"], 125, "unknown shorthand flag: 'x' in -x\n\nUsage:  havre rm "),
         (["rm"], 1, "havre: 'havre rm' requires at least 1 argument\n"),
-        (["--log-level", "loud", "ps"], 1, "havre: unable to parse logging level: loud"),
+        (["--log-level", "loud", "ps"], 1, "unable to parse logging level: loud"),
         (["nope"], 1, "havre: unknown command: havre nope"),
         (["network", "nope"], 1, "havre: unknown command: havre network nope"),
     ],

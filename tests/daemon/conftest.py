@@ -3,6 +3,8 @@
 import contextlib
 import io
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,6 +19,7 @@ import pytest
 
 BUSYBOX = "/bin/busybox"
 DOCKER = shutil.which("docker")
+DOCKERD = shutil.which("dockerd")
 READY_S = 20
 SRC = Path(__file__).parents[2] / "src"
 
@@ -196,3 +199,89 @@ def _daemon(root: Path) -> Iterator[Daemon]:
 def cli(request: pytest.FixtureRequest, daemon: Daemon):
     """The stock CLI and ours, one after the other: both must see the same."""
     return daemon.docker if request.param == "docker" else daemon.havre
+
+
+class RealDocker:
+    """A dockerd of its own: network namespace, data root, socket; containers in several states."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.url = root, f"unix://{root}/d.sock"
+        self._holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert DOCKERD
+        (self.root / "empty.json").write_text("{}")
+        until = time.monotonic() + READY_S
+        while Path(f"/proc/{self._holder.pid}/comm").read_text() != "sleep\n":
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        inside = ["nsenter", "-t", str(self._holder.pid), "-n", "--"]
+        subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
+        roots = ["--data-root", str(self.root / "data"), "--exec-root", str(self.root / "run")]
+        files = ["--config-file", str(self.root / "empty.json"), "--pidfile", str(self.root / "pid")]
+        with (self.root / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*inside, DOCKERD, *roots, *files, "-H", self.url], stdout=log, stderr=log
+            )
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > until:
+                pytest.skip(f"dockerd does not start here: {(self.root / 'log').read_text()[-500:]}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as sock:
+            try:
+                sock.connect(self.url.removeprefix("unix://"))
+            except OSError:
+                return False
+            sock.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in sock.recv(100)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            for line in self.run([str(DOCKER)], "ps -aq")[1].split():
+                self.run([str(DOCKER)], f"rm -fv {line}")
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(60)
+        self._holder.kill()
+        self._holder.wait()
+
+    def run(self, program: list[str], command: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        """Return (exit code, stdout, stderr) of a command line read as a shell would."""
+        env = {**os.environ, "PYTHONPATH": str(SRC), "DOCKER_CONFIG": str(self.root / "config")}
+        done = subprocess.run(
+            [*program, "-H", self.url, *shlex.split(command)],
+            input=stdin,
+            capture_output=True,
+            env=env,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def docker(self, command: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        return self.run([str(DOCKER)], command, stdin)
+
+    def havre(self, command: str) -> tuple[int, str, str]:
+        code, out, err = self.run([sys.executable, "-m", "havre"], command)
+        return code, out.replace("havre ", "docker "), re.sub(r"\bhavre\b", "docker", err)
+
+    @property
+    def rootfs(self) -> bytes:
+        return rootfs()
+
+
+@pytest.fixture(scope="module")
+def real_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealDocker]:
+    """A real dockerd to be compared with."""
+    if reason := why_not():
+        pytest.skip(reason)
+    if DOCKER is None or DOCKERD is None:
+        pytest.skip("needs docker and dockerd")
+    one = RealDocker(tmp_path_factory.mktemp("dockerd"))
+    try:
+        one.start()
+        yield one
+    finally:
+        one.close()

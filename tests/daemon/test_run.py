@@ -134,9 +134,11 @@ def test_stop_start_wait_and_kill(cli) -> None:
         "busybox",
         "sh",
         "-c",
-        "trap 'exit 3' TERM; while :; do sleep 0.1; done",
+        "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done",
     )
     try:
+        while not cli("logs", "loop").stdout:  # the trap is set
+            assert cli("ps", "-q").stdout
         assert cli("stop", "loop").returncode == 0
         assert cli("wait", "loop").stdout == "3\n"
         assert cli("start", "loop").returncode == 0

@@ -34,11 +34,11 @@ COMMANDS = {
     "images": ("images", "images", "List images"),
     "login": ("login", "login", "Authenticate to a registry"),
     "logout": ("login", "logout", "Log out from a registry"),
-    "version": ("info", "version", "Show the version information"),
+    "version": ("version", "version", "Show the version information"),
     "info": ("info", "info", "Display system-wide information"),
     "attach": ("attach", "attach", "Attach local standard streams to a running container"),
     "create": ("run", "create", "Create a new container"),
-    "events": ("info", "events", "Get real time events from the server"),
+    "events": ("events", "events", "Get real time events from the server"),
     "history": ("images", "history", "Show the history of an image"),
     "import": ("transfer", "import_", "Make an image from a root filesystem archive"),
     "inspect": ("inspect", "inspect", "Return low-level information on objects"),
@@ -61,30 +61,30 @@ COMMANDS = {
 }
 INNER = {
     "completion": ("completion", "completion", "Print the completion script of bash, zsh or fish"),
+    "container inspect": ("inspect", "container_inspect", "Display detailed information on containers"),
     "container prune": ("prune", "containers", "Remove all stopped containers"),
+    "image inspect": ("inspect", "image_inspect", "Display detailed information on images"),
     "image prune": ("prune", "images", "Remove unused images"),
     "network create": ("network", "create", "Create a network"),
     "network inspect": ("network", "inspect", "Display detailed information on networks"),
     "network ls": ("network", "ls", "List networks"),
     "network prune": ("network", "prune", "Remove all unused networks"),
     "network rm": ("network", "rm", "Remove one or more networks"),
-    "system df": ("info", "disk_usage", "Show disk usage"),
-    "system dial-stdio": ("info", "dial_stdio", "Carry stdin and stdout to the daemon"),
+    "system df": ("df", "disk_usage", "Show disk usage"),
+    "system dial-stdio": ("dial", "dial_stdio", "Carry stdin and stdout to the daemon"),
     "system prune": ("prune", "system", "Remove unused data"),
 }
-_CONTAINER = (
-    "attach create exec inspect kill logs pause port rename restart rm run start stop top unpause wait"
-)
+_CONTAINER = "attach create exec kill logs pause port rename restart rm run start stop top unpause wait"
 GROUPS = {
     "container": {
         **{name: name for name in _CONTAINER.split()},
         **{"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},
-        "prune": "container prune",
+        **{"inspect": "container inspect", "prune": "container prune"},
     },
     "image": {
-        **{name: name for name in "history import inspect load pull push save tag".split()},
+        **{name: name for name in "history import load pull push save tag".split()},
         **{"ls": "images", "list": "images", "rm": "rmi", "remove": "rmi"},
-        "prune": "image prune",
+        **{"inspect": "image inspect", "prune": "image prune"},
     },
     "network": {
         **{name: f"network {name}" for name in "create inspect ls prune rm".split()},
@@ -158,10 +158,14 @@ def _constant(function: str, what: str) -> str:
     return f"{function.upper().rstrip('_')}_{what}"
 
 
-def _unknown(name: str, known: list[str]) -> InvalidParameter:
+class UnknownCommand(InvalidParameter):
+    """A word that is no command; the nearest one is the hint."""
+
+
+def _unknown(name: str, known: list[str]) -> UnknownCommand:
     import difflib
 
     near = difflib.get_close_matches(name, known, 1)
-    return InvalidParameter(
+    return UnknownCommand(
         f"unknown command: {program()} {name}", hint=f"{program()} {near[0] if near else '--help'}"
     )

@@ -6,6 +6,9 @@ from havre.cli import options
 from havre.client.http import query, quote
 from havre.errors import HavreError, NotFound
 
+RENAME_USAGE = "CONTAINER NEW_NAME"
+PORT_USAGE = "CONTAINER [PRIVATE_PORT[/PROTO]]"
+PAUSE_USAGE = UNPAUSE_USAGE = WAIT_USAGE = "CONTAINER [CONTAINER...]"
 START_USAGE = STOP_USAGE = RESTART_USAGE = KILL_USAGE = RM_USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
 START_FLAGS = {"attach": "a:bool", "interactive": "i:bool", "detach-keys": ":str", "sig-proxy": ":str"}
 STOP_FLAGS = RESTART_FLAGS = {"time": "t:int", "timeout": ":int", "signal": "s:str"}
@@ -18,17 +21,24 @@ if TYPE_CHECKING:
     from havre.cli.context import Context
 
 
-def each(names: list[str], work: "Callable[[str], object]") -> int:
-    """Do one thing to every name, printing it; go on after an error and return 1 then."""
+SILENT = object()  # what `each` prints nothing for
+
+
+def each(names: list[str], work: "Callable[[str], object]", failed: "list[str] | None" = None) -> int:
+    """Do one thing to every name, printing it; go on after an error and return 1 then. `failed` collects the names that went wrong."""
     code = 0
     for name in names:
         try:
             shown = work(name)
         except HavreError as error:
+            sys.stdout.flush()
             sys.stderr.write(f"Error response from daemon: {error}\n")
             code = 1
+            if failed is not None:
+                failed.append(name)
         else:
-            print(name if shown is None else shown)
+            if shown is not SILENT:
+                print(name if shown is None else shown)
     return code
 
 
@@ -47,7 +57,11 @@ def start(context: "Context", words: list[str]) -> int:
     if given["attach"] or given["interactive"]:
         options.need(args, 1, "start -a", 1)
         return _start_attached(context, args[0], given["interactive"])
-    return each(args, _post(context, "start"))
+    failed: list[str] = []
+    code = each(args, _post(context, "start"), failed)
+    if failed:
+        sys.stderr.write(f"Error: failed to start containers: {', '.join(failed)}\n")
+    return code
 
 
 def _start_attached(context: "Context", name: str, interactive: bool) -> int:
@@ -108,9 +122,11 @@ def rm(context: "Context", words: list[str]) -> int:
         values = {"force": given["force"], "v": given["volumes"], "link": given["link"]}
         try:
             context.client.request("DELETE", f"/containers/{quote(name)}" + query(values)).read()
-        except NotFound:
+        except NotFound as error:
             if not given["force"]:
                 raise
+            sys.stderr.write(f"Error response from daemon: {error}\n")  # told, but no failure
+            return SILENT
         return None
 
     return each(args, work)
@@ -128,7 +144,13 @@ def wait(context: "Context", words: list[str]) -> int:
 def rename(context: "Context", words: list[str]) -> int:
     _, args = options.parse(words, {})
     options.need(args, 2, "rename", 2)
-    context.client.request("POST", f"/containers/{quote(args[0])}/rename" + query({"name": args[1]})).read()
+    try:
+        path = f"/containers/{quote(args[0])}/rename" + query({"name": args[1]})
+        context.client.request("POST", path).read()
+    except HavreError as error:
+        sys.stderr.write(f"Error response from daemon: {error}\n")
+        sys.stderr.write(f"Error: failed to rename container named {args[0]}\n")
+        return 1
     return 0
 
 
@@ -137,10 +159,10 @@ def port(context: "Context", words: list[str]) -> int:
     _, args = options.parse(words, {})
     options.need(args, 1, "port", 2)
     ports = context.client.get(f"/containers/{quote(args[0])}/json")["NetworkSettings"]["Ports"] or {}
-    wanted = args[1] if len(args) > 1 else ""
-    wanted = f"{wanted}/tcp" if wanted and "/" not in wanted else wanted
+    asked = args[1] if len(args) > 1 else ""
+    wanted = f"{asked}/tcp" if asked and "/" not in asked else asked
     if wanted and not ports.get(wanted):
-        raise NotFound(f"no public port '{wanted}' published for {args[0]}")
+        raise NotFound(f"Error: No public port '{asked}' published for {args[0]}")
     for key, bindings in ports.items():
         for one in bindings or []:
             address = f"[{one['HostIp']}]" if ":" in one["HostIp"] else one["HostIp"]

@@ -45,6 +45,26 @@ class Context:
         return self._config
 
     @property
+    def debug(self) -> bool:
+        return bool(self._given.get("debug"))
+
+    @property
+    def wanted_version(self) -> str:
+        """The API version somebody insists on, "" when it is left to the daemon."""
+        return os.environ.get("DOCKER_API_VERSION", "")
+
+    @property
+    def name(self) -> str:
+        """The name of the context in use; "default" is what the environment says."""
+        if self._given.get("host"):
+            return "default"
+        if self._given.get("context"):
+            return str(self._given["context"])
+        if os.environ.get("DOCKER_HOST"):
+            return "default"
+        return os.environ.get("DOCKER_CONTEXT") or self.configured("currentContext") or "default"
+
+    @property
     def client(self) -> Client:
         """The client; the local daemon is started first if nobody listens and nobody named another host."""
         if self._client is None:
@@ -58,10 +78,8 @@ class Context:
         env = os.environ
         host = hosts[0] if hosts else "" if self._given.get("context") else env.get("DOCKER_HOST", "")
         tls = self._tls()
-        if not host:
-            name = self._given.get("context") or env.get("DOCKER_CONTEXT") or self._current_context()
-            if name and name != "default":
-                host, tls = self._from_context(name)
+        if not host and self.name != "default":
+            host, tls = self._from_context(self.name)
         if not host:
             host = env.get("HAVRE_HOST") or DEFAULT_HOST
             self._start_local(host)
@@ -70,13 +88,14 @@ class Context:
             if self._has_config()
             else {}
         )
-        return Client(host, tls, env.get("DOCKER_API_VERSION", ""), headers)
+        return Client(host, tls, self.wanted_version, headers)
 
     def _has_config(self) -> bool:
         return os.path.exists(os.path.join(self.config_dir, "config.json"))
 
-    def _current_context(self) -> str:
-        return str(self.config.get("currentContext") or "") if self._has_config() else ""
+    def configured(self, name: str) -> str:
+        """A text of config.json (psFormat, ...), "" when it is not there."""
+        return str(self.config.get(name) or "") if self._has_config() else ""
 
     def _tls(self) -> "TlsFiles | None":
         given = self._given

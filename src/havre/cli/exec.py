@@ -7,7 +7,7 @@ from havre.cli import options, terminal
 from havre.cli.run import context_keys, start_code
 from havre.cli.runflags import environment
 from havre.client.http import query, quote
-from havre.errors import HavreError, InvalidParameter
+from havre.errors import HavreError
 
 EXECUTE_USAGE = "[OPTIONS] CONTAINER COMMAND [ARG...]"
 EXECUTE_FLAGS = {
@@ -34,7 +34,7 @@ def execute(context: "Context", words: list[str]) -> int:
     given, args = options.parse(words, EXECUTE_FLAGS, stop_early=True)
     options.need(args, 2, "exec")
     if given["tty"] and given["interactive"] and not given["detach"] and not os.isatty(0):
-        raise InvalidParameter("the input device is not a TTY", hint="leave -t out")
+        raise terminal.NoTerminal
     keys = terminal.parse_keys(given["detach_keys"] or context_keys(context))
     client = context.client
     body = _body(given, args[1:])

@@ -1,17 +1,17 @@
 """--filter key=value words as the API's filters parameter. Lean."""
 
+from havre.cli.options import UsageError
 from havre.client import minijson
-from havre.errors import InvalidParameter
 
 
-def encode(words: list[str]) -> str:
+def encode(words: list[str], flag: str = "-f, --filter") -> str:
     """Return JSON {"key": {"value": true}} (every API version reads this form), "" for none."""
     found: dict[str, dict[str, bool]] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise InvalidParameter(
-                f'invalid argument {word!r} for "-f, --filter" flag: bad format of filter (expected name=value)'
+            raise UsageError(
+                f'invalid argument "{word}" for "{flag}" flag: bad format of filter (expected name=value)'
             )
         if name.endswith("!"):
             name = name.strip() if name == "label!" else name

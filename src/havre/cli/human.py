@@ -16,8 +16,20 @@ def stamp(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", local)
 
 
-def bytes_text(size: int) -> str:
-    return human_bytes(size)
+def nano_stamp(text: str) -> str:
+    """Return 2026-11-24 13:00:00.123456789 +0000 UTC (Go's Time.String) of an RFC 3339 stamp."""
+    day, mark, rest = text.partition("T")
+    clock = rest.rstrip("Z")
+    zone = "+0000 UTC"
+    for sign in "+-":
+        if sign in clock:
+            clock, _, offset = clock.partition(sign)
+            zone = f"{sign}{offset.replace(':', '')} {sign}{offset.replace(':', '')}"
+    return f"{day} {clock} {zone}" if mark else text
+
+
+def bytes_text(size: float, digits: int = 3) -> str:
+    return human_bytes(size, digits)
 
 
 def unix_seconds(text: str) -> int:

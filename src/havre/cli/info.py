@@ -1,212 +1,155 @@
-"""version, info, events, system df, system dial-stdio."""
+"""havre info (system info), in docker's layout."""
 
-import os
 import sys
 
-from havre.cli import options, table
-from havre.cli.filters import encode
-from havre.cli.human import bytes_text
-from havre.cli.inspect import render
-from havre.cli.logs import moment
+from havre.cli import options
+from havre.cli.version import client_info
 from havre.client import minijson
-from havre.client.http import query
 from havre.errors import HavreError
-from havre.version import API_VERSION, VERSION
+from havre.units import human_binary
 
-VERSION_FLAGS = INFO_FLAGS = {"format": "f:str"}
-EVENTS_FLAGS = {"filter": "f:list", "format": ":str", "since": ":str", "until": ":str"}
-DF_COLUMNS = (
-    ("Type", "TYPE"),
-    ("TotalCount", "TOTAL"),
-    ("Active", "ACTIVE"),
-    ("Size", "SIZE"),
-    ("Reclaimable", "RECLAIMABLE"),
-)
+INFO_FLAGS = {"format": "f:str"}
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from havre.cli.context import Context
 
-
-def _formatted(value: "Any", fmt: str) -> int:
-    if fmt == "json":
-        print(minijson.dumps(value))
-    else:
-        render([value], fmt)
-    return 0
-
-
-def version(context: "Context", words: list[str]) -> int:
-    """Print the client's version, then the server's."""
-    given, _ = options.parse(words, VERSION_FLAGS)
-    client = {
-        "Version": VERSION,
-        "ApiVersion": API_VERSION,
-        "DefaultAPIVersion": API_VERSION,
-        "Os": "linux",
-        "Arch": os.uname().machine,
-    }
-    try:
-        server, problem = context.client.get("/version"), None
-    except HavreError as error:
-        server, problem = None, error
-    if given["format"]:
-        code = _formatted({"Client": client, "Server": server}, given["format"])
-    else:
-        code = 0
-        print(f"Client: Havre\n Version:           {VERSION}\n API version:       {API_VERSION}")
-        if server:
-            print(f"\nServer: {(server.get('Platform') or {}).get('Name') or 'Engine'}")
-            for title, key in (
-                ("Version", "Version"),
-                ("API version", "ApiVersion"),
-                ("OS/Arch", "Os"),
-                ("Kernel", "KernelVersion"),
-            ):
-                value = f"{server['Os']}/{server['Arch']}" if key == "Os" else server.get(key, "")
-                extra = (
-                    f" (minimum version {server['MinAPIVersion']})"
-                    if key == "ApiVersion" and server.get("MinAPIVersion")
-                    else ""
-                )
-                print(f" {title + ':':18} {value}{extra}")
-    if problem:
-        sys.stderr.write(f"{problem}\n")
-        return 1
-    return code
+    Found = dict[str, Any]
 
 
 def info(context: "Context", words: list[str]) -> int:
-    given, _ = options.parse(words, INFO_FLAGS)
-    found = context.client.get("/info")
+    given, args = options.parse(words, INFO_FLAGS)
+    options.need(args, 0, "info", 0)
+    problem: HavreError | None = None
+    found: Found = {}
+    try:
+        found = context.client.get("/info")
+    except HavreError as error:
+        problem = error
+    client = {**client_info(context), "Debug": context.debug, "Plugins": [], "Warnings": None}
+    client = {name: client[name] for name in client if name != "ApiVersion"}
     if given["format"]:
-        return _formatted(found, given["format"])
-    lines = [
-        ("Containers", found["Containers"]),
-        (" Running", found["ContainersRunning"]),
-        (" Paused", found["ContainersPaused"]),
-        (" Stopped", found["ContainersStopped"]),
-        ("Images", found["Images"]),
-        ("Server Version", found["ServerVersion"]),
-        ("Storage Driver", found["Driver"]),
-        ("Logging Driver", found["LoggingDriver"]),
-        ("Cgroup Driver", found["CgroupDriver"]),
-        ("Cgroup Version", found["CgroupVersion"]),
-        ("Runtimes", " ".join(found["Runtimes"])),
-        ("Default Runtime", found["DefaultRuntime"]),
-        ("Security Options", " ".join(found.get("SecurityOptions") or [])),
-        ("Kernel Version", found["KernelVersion"]),
-        ("Operating System", found["OperatingSystem"]),
-        ("OSType", found["OSType"]),
-        ("Architecture", found["Architecture"]),
-        ("CPUs", found["NCPU"]),
-        ("Total Memory", bytes_text(found["MemTotal"])),
-        ("Name", found["Name"]),
-        ("Docker Root Dir", found["DockerRootDir"]),
-        ("Live Restore Enabled", str(found.get("LiveRestoreEnabled", False)).lower()),
-    ]
-    for name, value in lines:
-        print(f"{name}: {value}")
+        if problem and given["format"] != "json":
+            raise problem
+        _formatted({**found, "ClientInfo": client}, given["format"])
+    else:
+        sys.stdout.write(_client_text(client) + "\nServer:\n" + (server_text(found) if found else ""))
+        sys.stdout.flush()
     for warning in found.get("Warnings") or []:
         sys.stderr.write(f"{warning}\n")
+    if problem:
+        raise problem
     return 0
 
 
-def events(context: "Context", words: list[str]) -> int:
-    given, _ = options.parse(words, EVENTS_FLAGS)
-    values = {
-        "since": moment(given["since"]),
-        "until": moment(given["until"]),
-        "filters": encode(given["filter"]),
-    }
-    answer = context.client.request("GET", "/events" + query(values))
-    for event in answer.objects():
-        if given["format"]:
-            _formatted(event, given["format"])
-        else:
-            print(event_line(event))
-        sys.stdout.flush()
-    return 0
+def _formatted(found: "Found", fmt: str) -> None:
+    from havre.cli.inspect import render
+    from havre.cli.template import Row
+
+    if fmt == "json":
+        print(minijson.dumps(found))
+    else:
+        render(Row("system.dockerInfo", found, json=found), fmt)
 
 
-def event_line(event: "dict[str, Any]") -> str:
-    """Docker's line: time, type, action, id, (attributes)."""
-    import time
-
-    seconds, nanos = divmod(event["timeNano"], 1_000_000_000)
-    local = time.localtime(seconds)
-    zone = time.strftime("%z", local)
-    stamp = (
-        time.strftime("%Y-%m-%dT%H:%M:%S", local)
-        + f".{nanos:09d}"
-        + (f"{zone[:3]}:{zone[3:]}" if zone != "+0000" else "Z")
-    )
-    actor = event["Actor"]
-    attributes = ", ".join(f"{key}={value}" for key, value in sorted((actor.get("Attributes") or {}).items()))
-    return f"{stamp} {event['Type']} {event['Action']} {actor['ID']}" + (
-        f" ({attributes})" if attributes else ""
-    )
+def _client_text(client: "Found") -> str:
+    debug = _word(client["Debug"])
+    return f"Client: Havre\n Version:    {client['Version']}\n Context:    {client['Context']}\n Debug Mode: {debug}\n"
 
 
-def disk_usage(context: "Context", words: list[str]) -> int:
-    given, _ = options.parse(words, {"format": ":str", "verbose": "v:bool"})
-    found = context.client.get("/system/df")
-    images, containers = found.get("Images") or [], found.get("Containers") or []
-    free_images = sum(one["Size"] for one in images if not one.get("Containers"))
-    down = [one for one in containers if one["State"] not in ("running", "paused", "restarting")]
-    rows = [
-        _df_row(
-            "Images",
-            len(images),
-            sum(1 for one in images if one.get("Containers")),
-            found.get("LayersSize") or 0,
-            free_images,
-        ),
-        _df_row(
-            "Containers",
-            len(containers),
-            len(containers) - len(down),
-            sum(one.get("SizeRw", 0) for one in containers),
-            sum(one.get("SizeRw", 0) for one in down),
-        ),
+def server_text(found: "Found") -> str:
+    """Everything under "Server:", each line one space in."""
+    lines = [*_counts(found), *_engine(found), *_security(found), *_host(found), *_registries(found)]
+    lines.append(f"Live Restore Enabled: {_word(found.get('LiveRestoreEnabled'))}")
+    if pools := found.get("DefaultAddressPools"):
+        lines += ["Default Address Pools:", *(f"  Base: {one['Base']}, Size: {one['Size']}" for one in pools)]
+    return "".join(f" {line}\n" for line in lines) + "\n"
+
+
+def _counts(found: "Found") -> list[str]:
+    lines = [f"Containers: {found.get('Containers', 0)}"]
+    lines += [f" {name}: {found.get(f'Containers{name}', 0)}" for name in ("Running", "Paused", "Stopped")]
+    lines += [f"Images: {found.get('Images', 0)}", *_told(found, "Server Version", "ServerVersion")]
+    lines += _told(found, "Storage Driver", "Driver")
+    return lines + [f" {name}: {value}" for name, value in found.get("DriverStatus") or []]
+
+
+def _engine(found: "Found") -> list[str]:
+    lines = _told(found, "Logging Driver", "LoggingDriver") + _told(found, "Cgroup Driver", "CgroupDriver")
+    lines += [*_told(found, "Cgroup Version", "CgroupVersion"), "Plugins:"]
+    plugins = found.get("Plugins") or {}
+    for name in ("Volume", "Network", "Authorization", "Log"):
+        if name != "Authorization" or plugins.get(name):
+            lines.append(f" {name}: {' '.join(plugins.get(name) or [])}")
+    if folders := found.get("CDISpecDirs"):
+        lines += ["CDI spec directories:", *(f"  {folder}" for folder in folders)]
+    lines.append(f"Swarm: {(found.get('Swarm') or {}).get('LocalNodeState') or 'inactive'}")
+    lines.append(f"Runtimes: {' '.join(sorted(found.get('Runtimes') or {}))}")
+    lines += [
+        f"Default Runtime: {found.get('DefaultRuntime', '')}",
+        f"Init Binary: {found.get('InitBinary', '')}",
     ]
-    table.show(rows, DF_COLUMNS, given["format"] or "")
-    return 0
+    for name, key in (("containerd", "ContainerdCommit"), ("runc", "RuncCommit"), ("init", "InitCommit")):
+        lines.append(f"{name} version: {(found.get(key) or {}).get('ID', '')}")
+    return lines
 
 
-def _df_row(kind: str, total: int, active: int, size: int, free: int) -> "dict[str, Any]":
-    share = f" ({free * 100 // size}%)" if size else ""
-    return {
-        "Type": kind,
-        "TotalCount": total,
-        "Active": active,
-        "Size": bytes_text(size),
-        "Reclaimable": bytes_text(free) + share,
-    }
+def _security(found: "Found") -> list[str]:
+    """name=seccomp,profile=builtin becomes two lines."""
+    lines = ["Security Options:"]
+    for text in found.get("SecurityOptions") or []:
+        for word in text.split(","):
+            key, _, value = word.partition("=")
+            lines.append(f" {value or key}" if key == "name" or not value else f"  {key.title()}: {value}")
+    return lines if len(lines) > 1 else []
 
 
-def dial_stdio(context: "Context", words: list[str]) -> int:
-    """Carry stdin and stdout to the daemon: what ssh:// hosts run on the far side."""
-    import select
+def _host(found: "Found") -> list[str]:
+    lines = []
+    for name, key in (
+        *(("Kernel Version", "KernelVersion"), ("Operating System", "OperatingSystem"), ("OSType", "OSType")),
+        ("Architecture", "Architecture"),
+    ):
+        lines += _told(found, name, key)
+    lines += [f"CPUs: {found.get('NCPU', 0)}", f"Total Memory: {human_binary(found.get('MemTotal') or 0)}"]
+    for name, key in (("Name", "Name"), ("ID", "ID")):
+        lines += _told(found, name, key)
+    lines += [
+        f"Docker Root Dir: {found.get('DockerRootDir', '')}",
+        f"Debug Mode: {_word(found.get('Debug'))}",
+    ]
+    if found.get("Debug"):
+        for name, key in (
+            *(("File Descriptors", "NFd"), ("Goroutines", "NGoroutines"), ("System Time", "SystemTime")),
+            ("EventsListeners", "NEventsListener"),
+        ):
+            lines.append(f" {name}: {found.get(key, '')}")
+    for name, key in (("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy")):
+        lines += _told(found, name, key)
+    if labels := found.get("Labels"):
+        lines += ["Labels:", *(f" {label}" for label in labels)]
+    return [*lines, f"Experimental: {_word(found.get('ExperimentalBuild'))}"]
 
-    from havre.client.connection import connect
 
-    sock = connect(context.client.host)
-    poll = select.poll()
-    poll.register(0, select.POLLIN)
-    poll.register(sock.fileno(), select.POLLIN)
-    while True:
-        for fd, _ in poll.poll():
-            if fd == 0:
-                if data := os.read(0, 65536):
-                    sock.sendall(data)
-                else:
-                    poll.unregister(0)
-                    sock.shutdown(1)
-            elif data := sock.recv(65536):
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(1, view) :]
-            else:
-                return 0
+def _registries(found: "Found") -> list[str]:
+    config = found.get("RegistryConfig") or {}
+    lines = []
+    insecure = [
+        name for name, one in (config.get("IndexConfigs") or {}).items() if one and not one.get("Secure")
+    ]
+    if insecure or config.get("InsecureRegistryCIDRs"):
+        lines.append("Insecure Registries:")
+        lines += [f" {one}" for one in [*insecure, *(config.get("InsecureRegistryCIDRs") or [])]]
+    if mirrors := config.get("Mirrors"):
+        lines += ["Registry Mirrors:", *(f" {one}" for one in mirrors)]
+    return lines
+
+
+def _told(found: "Found", name: str, key: str) -> list[str]:
+    """A line for a text that is there."""
+    return [f"{name}: {found[key]}"] if found.get(key) else []
+
+
+def _word(value: object) -> str:
+    return "true" if value else "false"

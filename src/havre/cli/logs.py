@@ -1,10 +1,9 @@
 """havre logs."""
 
 import os
-import time
 
 from havre.cli import options, terminal
-from havre.cli.runflags import nanos
+from havre.cli.moment import moment
 from havre.client.http import query, quote
 
 LOGS_USAGE = "[OPTIONS] CONTAINER"
@@ -34,8 +33,8 @@ def logs(context: "Context", words: list[str]) -> int:
         "timestamps": given["timestamps"] or None,
         "details": given["details"] or None,
         "tail": given["tail"] or "all",
-        "since": moment(given["since"]),
-        "until": moment(given["until"]),
+        "since": moment(given["since"], "since"),
+        "until": moment(given["until"], "until"),
     }
     stream = client.request("GET", f"/containers/{found['Id']}/logs" + query(values))
     frames = terminal.Frames()
@@ -45,12 +44,3 @@ def logs(context: "Context", words: list[str]) -> int:
         else:
             frames.feed(piece)
     return 0
-
-
-def moment(text: "str | None") -> str:
-    """Return what the API takes: "10m" becomes a Unix time, everything else stays."""
-    if not text:
-        return ""
-    if text[-1] in "smh" and text[0].isdigit() and ":" not in text:
-        return f"{time.time() - nanos(text, 'since') / 1e9:.9f}"
-    return text

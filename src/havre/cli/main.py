@@ -5,7 +5,7 @@ import sys
 
 from havre.cli import help as helping
 from havre.cli import options
-from havre.cli.commands import GLOBAL_FLAGS, GroupAsked, find, function_of
+from havre.cli.commands import GLOBAL_FLAGS, GroupAsked, UnknownCommand, find, function_of
 from havre.errors import HavreError
 from havre.version import VERSION
 
@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+BAD_TEMPLATE = 64  # docker inspect's exit code for a template that cannot be parsed
 LOG_LEVELS = ("debug", "info", "warn", "warning", "error", "fatal", "panic", "trace")
 
 
@@ -81,13 +82,12 @@ def _fail(command: str, error: HavreError) -> int:
     if isinstance(error, options.UsageError):
         shown = f"{name}: {error}" if isinstance(error, options.CountError) else str(error)
         sys.stderr.write(f"{shown}\n\n{helping.usage_lines(command)}\n")
-        return 125 if command == "run" else error.exit_code
-    shown = f"Error response from daemon: {error}" if error.by_daemon else f"{name}: {error}"
-    if command == "run":
-        shown = (
-            f"{name}: {shown}\n\nRun '{name} run --help' for more information" if error.by_daemon else shown
-        )
-        sys.stderr.write(f"{shown}\n")
+        return error.exit_code
+    shown = f"Error response from daemon: {error}" if error.by_daemon else str(error)
+    shown = f"{name}: {shown}" if isinstance(error, UnknownCommand) else shown
+    if command == "run" and error.exit_code != 1:
+        help_line = f"\n\nRun '{name} run --help' for more information" if error.by_daemon else ""
+        sys.stderr.write(f"{name}: {shown}{help_line}\n")
         return error.exit_code
     sys.stderr.write(f"{shown}\n")
-    return 1
+    return error.exit_code if error.exit_code == BAD_TEMPLATE else 1

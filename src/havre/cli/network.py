@@ -4,13 +4,17 @@ from havre.cli import inspect as inspecting
 from havre.cli import options, table
 from havre.cli.containers import each
 from havre.cli.filters import encode
+from havre.cli.human import nano_stamp
 from havre.cli.prune import sure
 from havre.cli.runflags import pairs
 from havre.client.http import query, quote
 
 COLUMNS = (("ID", "NETWORK ID"), ("Name", "NAME"), ("Driver", "DRIVER"), ("Scope", "SCOPE"))
+RAW = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from havre.cli.context import Context
 
 
@@ -20,18 +24,32 @@ def ls(context: "Context", words: list[str]) -> int:
     )
     options.need(args, 0, "network ls", 0)
     found = context.client.get("/networks" + query({"filters": encode(given["filter"])}))
-    rows = [
-        {
-            "ID": one["Id"] if given["no_trunc"] else one["Id"][:12],
-            "Name": one["Name"],
-            "Driver": one["Driver"],
-            "Scope": one["Scope"],
-            "Labels": ",".join(f"{key}={value}" for key, value in (one.get("Labels") or {}).items()),
-        }
-        for one in sorted(found, key=lambda one: str(one["Name"]))
-    ]
-    table.show(rows, COLUMNS, given["format"] or "", quiet="ID" if given["quiet"] else "")
+    rows = [_row(one, given["no_trunc"]) for one in sorted(found, key=lambda one: str(one["Name"]))]
+    quiet = "ID" if given["quiet"] else ""
+    fmt = given["format"] or ("" if quiet else context.configured("networksFormat"))
+    table.show(rows, COLUMNS, fmt, quiet=quiet, kind="network.networkContext", raw=RAW)
     return 0
+
+
+def _row(one: "dict[str, Any]", no_trunc: bool) -> "dict[str, Any]":
+    """The fields Docker's network formats have."""
+    labels = one.get("Labels") or {}
+    return {
+        "ID": one["Id"] if no_trunc else one["Id"][:12],
+        "Name": one["Name"],
+        "Driver": one["Driver"],
+        "Scope": one["Scope"],
+        "CreatedAt": nano_stamp(one.get("Created") or ""),
+        "IPv4": _word(one.get("EnableIPv4")),
+        "IPv6": _word(one.get("EnableIPv6")),
+        "Internal": _word(one.get("Internal")),
+        "Labels": ",".join(f"{key}={value}" for key, value in labels.items()),
+        "_labels": labels,
+    }
+
+
+def _word(value: "Any") -> str:
+    return "true" if value else "false"
 
 
 def inspect(context: "Context", words: list[str]) -> int:

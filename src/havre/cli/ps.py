@@ -1,9 +1,12 @@
 """havre ps. Lean: this is the command people type most."""
 
+import sys
+
 from havre.cli import options, table
 from havre.cli.filters import encode
 from havre.cli.human import bytes_text, since, stamp
 from havre.client.http import query
+from havre.errors import HavreError
 
 PS_USAGE = "[OPTIONS]"
 PS_FLAGS = {
@@ -25,6 +28,16 @@ COLUMNS = (
     ("Ports", "PORTS"),
     ("Names", "NAMES"),
 )
+RAW = """container_id: {{.ID}}
+image: {{.Image}}
+command: {{.Command}}
+created_at: {{.CreatedAt}}
+state: {{- pad .State 1 0}}
+status: {{- pad .Status 1 0}}
+names: {{.Names}}
+labels: {{- pad .Labels 1 0}}
+ports: {{- pad .Ports 1 0}}
+"""
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -37,20 +50,32 @@ def ps(context: "Context", words: list[str]) -> int:
     given, args = options.parse(words, PS_FLAGS)
     options.need(args, 0, "ps", 0)
     limit = 1 if given["latest"] else given["last"] if given["last"] and given["last"] > 0 else 0
+    fmt = given["format"] or ("" if given["quiet"] else context.configured("psFormat"))
     values = {
         "all": given["all"] or None,
         "limit": limit or None,
-        "size": given["size"] or None,
+        "size": given["size"] or (not given["quiet"] and _names_size(fmt)) or None,
         "filters": encode(given["filter"]),
     }
     found = context.client.get("/containers/json" + query(values))
-    fmt = given["format"] or (
-        "" if given["quiet"] or not context._has_config() else str(context.config.get("psFormat") or "")
-    )
     rows = [row(one, given["no_trunc"]) for one in found]
     columns = (*COLUMNS, ("Size", "SIZE")) if given["size"] else COLUMNS
-    table.show(rows, columns, fmt, quiet="ID" if given["quiet"] else "")
+    raw = RAW + ("size: {{.Size}}\n" if given["size"] else "")
+    if given["quiet"] and fmt:
+        sys.stderr.write("WARNING: Ignoring custom format, because both --format and --quiet are set.\n")
+        fmt = fmt if fmt == "raw" else ""
+    quiet = "ID" if given["quiet"] else ""
+    try:
+        table.show(rows, columns, fmt, quiet=quiet, kind="formatter.ContainerContext", raw=raw)
+    except table.FormatError as error:  # ps has words of its own
+        what = "execute" if error.executing else "parse"
+        raise HavreError(f"failed to {what} template: {error.reason}") from None
     return 0
+
+
+def _names_size(fmt: str) -> bool:
+    """Whether a template shows sizes, which cost a walk of every container's layer: they are asked for only then, as by docker."""
+    return "{{" in fmt and any(word in fmt for word in (".Size", "json .}}", "json . }}"))
 
 
 def row(one: "dict[str, Any]", no_trunc: bool) -> "dict[str, Any]":
@@ -76,6 +101,7 @@ def row(one: "dict[str, Any]", no_trunc: bool) -> "dict[str, Any]":
         "Size": f"{bytes_text(one.get('SizeRw', 0))} (virtual {bytes_text(one.get('SizeRootFs', 0))})"
         if "SizeRootFs" in one
         else "0B",
+        "Platform": (one.get("ImageManifestDescriptor") or {}).get("platform"),
         "_labels": one.get("Labels") or {},
     }
 

@@ -74,7 +74,7 @@ def run(context: "Context", words: list[str]) -> int:
     if detach and given["attach"]:
         raise InvalidParameter("Conflicting options: -a and -d")
     if tty and given["interactive"] and not detach and not os.isatty(0):
-        raise InvalidParameter("the input device is not a TTY", hint="leave -t out")
+        raise terminal.NoTerminal
     keys = terminal.parse_keys(given["detach_keys"] or context_keys(context))
     body = request(given, args, attach_all=not detach)
     if tty and not detach:

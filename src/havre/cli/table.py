@@ -15,6 +15,14 @@ MIN_WIDTH, GAP = 10, 3  # of a column, as in Docker's tables
 HEADINGS = {"RunningFor": "CREATED", "CreatedSince": "CREATED"}
 
 
+class FormatError(HavreError):
+    """A --format that cannot be parsed or carried out; `executing` tells which."""
+
+    def __init__(self, reason: str, executing: bool) -> None:
+        super().__init__(f"template parsing error: {reason}")
+        self.reason, self.executing = reason, executing
+
+
 def show(
     rows: "Sequence[Fields]",
     columns: "Sequence[tuple[str, str]]",
@@ -22,14 +30,14 @@ def show(
     *,
     quiet: str = "",
     kind: str = "formatter.Context",
+    raw: str = "",
 ) -> None:
     """Print rows: as a table of (field, heading) columns, as their `quiet` field only, or by a template.
 
-    fmt "json" prints one JSON object a line, "table TEMPLATE" a table of what the template names. `kind` is Docker's name of the rows' type.
+    fmt "json" prints one JSON object a line, "table TEMPLATE" a table of what the template names, "raw" the template `raw` (one line
+    when quiet). `kind` is Docker's name of the rows' type.
     """
-    if quiet:
-        if fmt:
-            sys.stderr.write("WARNING: Ignoring custom format, because both --format and --quiet are set.\n")
+    if quiet and fmt in ("", "table"):
         _lines(str(row[quiet]) for row in rows)
     elif fmt in ("", "table"):
         lines_of(
@@ -37,6 +45,9 @@ def show(
         )
     elif fmt == "json":
         _lines(minijson.dumps(_sorted(row), html=True) for row in rows)
+    elif fmt == "raw" and raw:
+        line = next(one for one in raw.splitlines() if "{{.ID}}" in one)
+        _template(rows, dict(columns), line if quiet else raw, kind)
     else:
         _template(rows, dict(columns), fmt, kind)
 
@@ -76,8 +87,7 @@ def _template(rows: "Sequence[Fields]", headings: dict[str, str], fmt: str, kind
         known = {name: _heading(name) for row in rows[:1] for name in row} | HEADINGS | headings
         first = Template(text, strict=False).render(Row(kind, _Known(known), {"Label": _label_heading}))
     except TemplateError as error:
-        what = "execute" if error.executing else "parse"
-        raise HavreError(f"failed to {what} template: {error}") from None
+        raise FormatError(str(error), error.executing) from None
     lines_of([line.split("\t") for line in lines], first.split("\t"))
 
 
@@ -94,7 +104,20 @@ class _Known(dict[str, str]):
 def _row(fields: "Fields", kind: str, make: "Any") -> "Any":
     labels = fields.get("_labels")
     methods = {} if labels is None else {"Label": lambda name: labels.get(name, "")}
-    return make(f"*{kind}", {name: value for name, value in fields.items() if name != "_labels"}, methods)
+    shown = {name: _value(name, value) for name, value in fields.items() if name != "_labels"}
+    return make(f"*{kind}", shown, methods)
+
+
+def _value(name: str, value: "Any") -> "Any":
+    """A platform is an object as JSON and os/architecture as text; everything else is what it is."""
+    from havre.cli.template import NIL_POINTER, Shown
+
+    if name != "Platform":
+        return value
+    if not value:
+        return NIL_POINTER
+    words = [str(value.get(part) or "") for part in ("os", "architecture", "variant")]
+    return Shown("/".join(word for word in words if word), value)
 
 
 def _label_heading(name: "Any") -> str:

@@ -5,7 +5,7 @@ import os
 import select
 import sys
 
-from havre.errors import InvalidParameter
+from havre.errors import HavreError, InvalidParameter
 
 CTRL = {f"ctrl-{chr(code)}": bytes([code - 96]) for code in range(97, 123)} | {
     "ctrl-@": b"\0",
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from havre.client.http import Response
+
+
+class NoTerminal(HavreError):
+    """-it without a terminal."""
+
+    exit_code = 1
+
+    def __init__(self) -> None:
+        super().__init__("the input device is not a TTY", hint="leave -t out")
 
 
 class Detached(Exception):

@@ -50,6 +50,9 @@ def pull_image(
     context: "Context", name: str, *, platform: str, quiet: bool, out: "TextIO", all_tags: bool = False
 ) -> None:
     """Pull with progress on `out`. Raises the daemon's error."""
+    from havre.spec import reference
+
+    reference.parse(name)  # nothing is asked of the daemon for a name that is none
     repository, tag = split_tag(name)
     if all_tags and tag:
         raise InvalidParameter("tag can't be used with --all-tags/-a")

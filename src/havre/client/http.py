@@ -171,6 +171,10 @@ class Client:
             raise _refused(response)
         return response
 
+    def connect(self) -> "Socket":
+        """Return a connection of its own to the daemon."""
+        return connect(self.host, self._tls)
+
     def get(self, path: str) -> "Any":
         """GET and decode."""
         return self.request("GET", path).json()

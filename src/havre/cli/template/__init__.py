@@ -5,6 +5,6 @@ problem is a TemplateError in Go's own words ("template: :1:2: executing ..."). 
 """
 
 from havre.cli.template.execute import Template
-from havre.cli.template.values import Row, TemplateError
+from havre.cli.template.values import NIL_POINTER, Row, Shown, TemplateError
 
-__all__ = ["Row", "Template", "TemplateError"]
+__all__ = ["NIL_POINTER", "Row", "Shown", "Template", "TemplateError"]

@@ -1,7 +1,7 @@
 """The functions a template may call: Go's own and Docker's. name -> (least arguments, most or None, function)."""
 
 from havre.cli.template.printf import inner, sprintf
-from havre.cli.template.values import NIL_LIST, NIL_MAP, CallFailed, Nil, Row, is_number, type_name
+from havre.cli.template.values import NIL_LIST, NIL_MAP, CallFailed, Nil, Row, Shown, is_number, type_name
 from havre.client import minijson
 
 TYPE_CHECKING = False
@@ -161,13 +161,17 @@ def _urlquery(*values: "Any") -> str:
 
 
 def _json(value: "Any") -> str:
-    return minijson.dumps(plain(value))
+    return minijson.dumps(plain(value), html=isinstance(value, Row))
 
 
 def plain(value: "Any") -> "Any":
     """Rows as sorted dicts, nils as null."""
     if isinstance(value, Row):
-        return {key: plain(value.fields[key]) for key in sorted(value.fields)}
+        shown = value.json
+        keys = sorted(shown) if shown is value.fields else list(shown)
+        return {key: plain(shown[key]) for key in keys}
+    if isinstance(value, Shown):
+        return value.json
     return None if isinstance(value, Nil) else value
 
 

@@ -90,6 +90,8 @@ class Lexer:
         elif char in _SINGLE:
             self._paren(char, place)
             self._add(_SINGLE[char], place + 1)
+        elif char == "." and place + 1 == len(self._text):
+            raise self._fail('illegal number syntax: "."', place)  # Go looks one letter ahead
         elif char == "." and not self._text[place + 1 : place + 2].isdigit():
             end = self._end_of_name(place + 1)
             self._add("dot" if end == place + 1 else "field", end)

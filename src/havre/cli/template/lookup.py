@@ -53,6 +53,8 @@ def look_up(value: "Any", name: str, *, strict: bool, typed: bool) -> "Any":
         raise CallFailed(
             f'map has no entry for key "{name}"' if value is NIL_MAP else f"nil pointer evaluating {name}"
         )
+    if value is None and typed:
+        return None
     if value is None:
         raise CallFailed(f"nil pointer evaluating interface {{}}.{name}")
     raise CallFailed(f"can't evaluate field {name} in type {_shown_type(value)}")
@@ -72,6 +74,8 @@ def _key(value: "dict[str, Any]", name: str, strict: bool, typed: bool) -> "Any"
     if name not in value:
         if typed and name in OMITTED:
             return OMITTED[name]
+        if typed and not name[:1].isupper():  # no field of a Go struct: a map without that key
+            return None
         if strict:
             raise CallFailed(f'map has no entry for key "{name}"')
         return None

@@ -1,7 +1,7 @@
 """Go's fmt: how values print, and Sprintf."""
 
 from havre.cli.template.literals import quoted
-from havre.cli.template.values import CallFailed, Nil, Row, is_number, type_name
+from havre.cli.template.values import CallFailed, Nil, Row, Shown, is_number, type_name
 
 SHORTEST_EXPONENT = 6  # strconv: "if precision was the shortest possible, use precision 6 for this decision"
 MAX_PAD = 1_000_000  # fmt's own limit of width and precision
@@ -19,7 +19,7 @@ def inner(value: "Any") -> str:
     """Print as %v."""
     if value is None:
         return "<nil>"
-    if isinstance(value, Nil):
+    if isinstance(value, (Nil, Shown)):
         return value.text
     if value is True or value is False:
         return "true" if value else "false"

@@ -28,10 +28,12 @@ class Row:
         kind: str,
         fields: "Mapping[str, Any]",
         methods: "Mapping[str, Callable[[Any], Any]] | None" = None,
+        json: "Any" = None,
     ) -> None:
         self.kind = kind  # Go's name of the type, for error texts
         self.fields = fields
         self.methods = methods or {}
+        self.json = fields if json is None else json  # what {{json .}} shows
 
 
 class Nil:
@@ -45,6 +47,13 @@ class Nil:
 
     def __len__(self) -> int:
         return 0
+
+
+class Shown:
+    """A value that is one thing as text and another as JSON."""
+
+    def __init__(self, text: str, json: "Any") -> None:
+        self.text, self.json = text, json
 
 
 NIL_POINTER, NIL_LIST, NIL_MAP = Nil("<nil>"), Nil("[]"), Nil("map[]")
