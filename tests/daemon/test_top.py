@@ -18,7 +18,7 @@ def sleeper(daemon):
     assert started.returncode == 0, started.stderr
     name = started.stdout.strip()
     until = time.monotonic() + READY_S
-    while daemon.docker("top", name, "-o", "pid,args").stdout.count("sleep") != 2:  # sh has become sleep
+    while daemon.docker("top", name, "-o", "pid,comm").stdout.count("sleep") != 2:  # sh has become sleep
         assert time.monotonic() < until
     yield name
     daemon.docker("rm", "-f", name)

@@ -126,3 +126,45 @@ def test_exec_it_has_a_terminal_of_its_own(terminal, daemon) -> None:
         assert shell.code() == 3
     finally:
         daemon.docker("rm", "-f", "host")
+
+
+@pytest.fixture
+def havre_terminal(daemon):
+    """Our own CLI on a pty."""
+    opened: list[Terminal] = []
+
+    def open_terminal(*words: str) -> Terminal:
+        program = [sys.executable, "-m", "havre", "-H", daemon.url]
+        opened.append(Terminal([*program, *words], str(daemon.root / "config")))
+        return opened[-1]
+
+    yield open_terminal
+    for one in opened:
+        one.close()
+
+
+def test_screen_follows_containers_and_gives_the_cursor_back(daemon, havre_terminal) -> None:
+    screen = havre_terminal("stats")
+    screen.until("CONTAINER ID")
+    made = daemon.docker("run", "-d", "--name", "seen", "busybox", "sleep", "1000").stdout.strip()
+    screen.until(made[:12])
+    screen.until("KiB")
+    screen.resize(10, 30)
+    screen.process.send_signal(signal.SIGWINCH)
+    screen.until("\033[2J")
+    shown = screen.until("\033[J")
+    assert max(len(line.replace("\033[H", "").replace("\033[K", "")) for line in shown.split("\r\n")) <= 30
+    daemon.docker("rm", "-f", made)
+    screen.until("\033[J")
+    screen.process.send_signal(signal.SIGINT)
+    screen.until("\033[?25h")
+    assert screen.code() == 130
+
+
+def test_screen_of_named_containers_ends_with_them(daemon, havre_terminal) -> None:
+    made = daemon.docker("run", "-d", "--name", "alone", "busybox", "sleep", "1000").stdout.strip()
+    screen = havre_terminal("stats", "alone")
+    screen.until("alone")
+    daemon.docker("rm", "-f", made)
+    screen.until("\033[?25h")
+    assert screen.code() == 0

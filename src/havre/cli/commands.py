@@ -53,6 +53,7 @@ COMMANDS = {
     "rmi": ("images", "rmi", "Remove one or more images"),
     "save": ("transfer", "save", "Save one or more images to an archive"),
     "start": ("containers", "start", "Start one or more stopped containers"),
+    "stats": ("stats", "stats", "Display a live stream of container(s) resource usage statistics"),
     "stop": ("containers", "stop", "Stop one or more running containers"),
     "tag": ("images", "tag", "Give an image one more name"),
     "top": ("top", "top", "Display the running processes of a container"),
@@ -74,7 +75,7 @@ INNER = {
     "system dial-stdio": ("dial", "dial_stdio", "Carry stdin and stdout to the daemon"),
     "system prune": ("prune", "system", "Remove unused data"),
 }
-_CONTAINER = "attach create exec kill logs pause port rename restart rm run start stop top unpause wait"
+_CONTAINER = "attach create exec kill logs pause port rename restart rm run start stats stop top unpause wait"
 GROUPS = {
     "container": {
         **{name: name for name in _CONTAINER.split()},

@@ -147,6 +147,18 @@ class Client:
         ok: "tuple[int, ...]" = (),
     ) -> Response:
         """Send one request on a new connection. Raises ApiError (or its kin) for a status of 400 and more."""
+        return answer(self.send(method, path, body, headers=headers, stream=stream), ok)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: "dict[str, str] | None" = None,
+        stream: "Iterator[bytes] | None" = None,
+    ) -> "Socket":
+        """Send one request on a new connection; `answer` waits for what comes back."""
         data = minijson.dumps(body, ascii_only=True).encode() if body is not None else b""
         wanted = {"Host": "docker", "User-Agent": "havre", **self._headers, **(headers or {})}
         if body is not None:
@@ -166,10 +178,7 @@ class Client:
                 _send_chunks(sock, stream)
         except BrokenPipeError:
             pass  # the daemon has answered before it read everything
-        response = _read_head(sock)
-        if response.status >= 400 and response.status not in ok:
-            raise _refused(response)
-        return response
+        return sock
 
     def connect(self) -> "Socket":
         """Return a connection of its own to the daemon."""
@@ -182,6 +191,14 @@ class Client:
     def hijack(self, path: str, body: object = None) -> Response:
         """POST and take the connection over: read what is left with rest(), then use sock."""
         return self.request("POST", path, body, headers={"Upgrade": "tcp", "Connection": "Upgrade"})
+
+
+def answer(sock: "Socket", ok: "tuple[int, ...]" = ()) -> Response:
+    """Wait for the head of an answer. Raises ApiError (or its kin) for a status of 400 and more."""
+    response = _read_head(sock)
+    if response.status >= 400 and response.status not in ok:
+        raise _refused(response)
+    return response
 
 
 def _send_chunks(sock: "Socket", stream: "Iterator[bytes]") -> None:

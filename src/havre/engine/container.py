@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from havre.engine.feed import Feed
 from havre.runtime.link import Attached, Monitor
 from havre.spec.engine import ContainerConfig, EndpointSettings, HostConfig
 
@@ -71,6 +72,7 @@ class Container:
     attaching: list[Attached] = field(default_factory=list)  # clients that came before start
     on_exit: list[asyncio.Future[int]] = field(default_factory=list)
     on_remove: list[asyncio.Future[int]] = field(default_factory=list)
+    feed: Feed | None = None  # while somebody looks at its stats
     execs: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(
         default_factory=asyncio.Event

@@ -40,6 +40,8 @@ async def remove_container(rooms: Rooms, container: Container, *, force: bool) -
         rooms.containers.discard(container)
     for exec_id in container.execs:
         rooms.execs.discard(exec_id)
+    if container.feed is not None:
+        container.feed.end()
     wake(container.on_exit, container.state.exit_code)
     wake(container.on_remove, container.state.exit_code)
     rooms.events.publish("container", "destroy", container.id, container.attributes())

@@ -105,6 +105,11 @@ def memory_bytes() -> int:
     return int(_read("/proc/meminfo").split()[1]) * 1024
 
 
+def text(path: str) -> str:
+    """A file of /proc as text. Raises OSError."""
+    return _read(path).decode("utf-8", "replace")
+
+
 def _process(pid: int, tid: int, stat: bytes, status: dict[str, str], cmdline: str) -> Process:
     """`stat` is "pid (name) state ...": a name may hold blanks and brackets, the last bracket ends it."""
     name = stat[stat.index(b"(") + 1 : stat.rindex(b")")].decode("utf-8", "replace")

@@ -31,7 +31,7 @@ class CgroupPlan(TypedDict):
 
 def make_plan(layout: Layout, path: str, resources: dict[str, Any]) -> CgroupPlan:
     """Return the plan of one container. Raises InvalidParameter for a path that climbs out, and for bad rules."""
-    clean = _clean(path)
+    place = clean(path)
     plan = CgroupPlan(
         parents=[],
         directories=[],
@@ -45,17 +45,17 @@ def make_plan(layout: Layout, path: str, resources: dict[str, Any]) -> CgroupPla
         warnings=[],
     )
     for mount in dict.fromkeys(layout.v1.values()):
-        _add_directories(plan, mount, clean)
-    _add_writes(plan, layout, clean, resources)
+        _add_directories(plan, mount, place)
+    _add_writes(plan, layout, place, resources)
     if layout.v2 and _needs_v2(plan, layout):
-        _add_directories(plan, layout.v2, clean)
+        _add_directories(plan, layout.v2, place)
         wanted = " ".join(f"+{name}" for name in V2_CONTROLLERS if _in_v2(layout, name))
-        above = _ancestors(layout.v2, clean) if wanted else []
+        above = _ancestors(layout.v2, place) if wanted else []
         plan["subtree"] = [(f"{parent}/cgroup.subtree_control", wanted) for parent in above]
     if cpuset := layout.v1.get("cpuset"):
-        plan["copied"] = _cpuset_copies(cpuset, clean)
-    _add_places(plan, layout, clean)
-    _add_devices(plan, layout, clean, resources.get("devices") or [])
+        plan["copied"] = _cpuset_copies(cpuset, place)
+    _add_places(plan, layout, place)
+    _add_devices(plan, layout, place, resources.get("devices") or [])
     return plan
 
 
@@ -69,7 +69,7 @@ def _needs_v2(plan: CgroupPlan, layout: Layout) -> bool:
     return layout.unified or "freezer" not in layout.v1 or asked
 
 
-def _clean(path: str) -> str:
+def clean(path: str) -> str:
     """Return "/a/b" of a cgroupsPath; systemd's "slice:prefix:name" becomes /slice/prefix-name.scope."""
     if path.count(":") == 2 and "/" not in path:
         parent, prefix, name = path.split(":")
