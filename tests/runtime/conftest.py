@@ -68,12 +68,13 @@ class Harness:
         self.group = f"havre-test-{os.getpid()}-{next(self.numbers)}"
         self.zygote = None
         self.before_zygote = []  # words in front of its command
+        self.code = ZYGOTE
         self._sock = None
 
     def open_zygote(self) -> socket.socket:
         """Start a lean zygote as the daemon would; return the daemon's end."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        code = [sys.executable, "-IS", "-c", ZYGOTE, str(theirs.fileno()), SRC]
+        code = [sys.executable, "-IS", "-c", self.code, str(theirs.fileno()), SRC]
         self.zygote = subprocess.Popen([*self.before_zygote, *code], pass_fds=[theirs.fileno()])
         theirs.close()
         return ours

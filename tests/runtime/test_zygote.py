@@ -84,3 +84,21 @@ def test_a_socket_path_may_be_longer_than_the_kernel_allows(tmp_path):
     accepted.setblocking(True)
     assert wire.receive(accepted)[0] == ("hello",)
     assert (folder / "sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_start_imports_nothing(harness, tmp_path):
+    """What a monitor, its helper or an init imports, each of them imports again, on every start."""
+    seen = tmp_path / "imports"
+    hook = f"import os; log = os.open({str(seen)!r}, os.O_CREAT | os.O_APPEND | os.O_WRONLY); os.dup2(log, 250)\n"
+    hook += "sys.addaudithook(lambda name, args: name == 'import' and report(args))\n"
+    hook += "def report(args):\n    try: os.write(250, (args[0] + ' ').encode())\n    except OSError: pass\n"
+    serve = "from havre.runtime import zygote\n"
+    close = "os.closerange = lambda low, high: None\n"  # the hook's descriptor must stay
+    harness.code = harness.code.replace(serve, serve + hook + close)
+
+    async def main(runtime):
+        monitor = await runtime.start(harness.plan("true", process={"oomScoreAdj": 10}))
+        return (await monitor.exited)["code"]
+
+    assert harness.run(main) == 0
+    assert seen.read_text().split() == []

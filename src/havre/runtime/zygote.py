@@ -4,6 +4,7 @@ It is forked before the daemon imports anything, because fork costs with the siz
 the daemon). It leaves when the daemon's socket closes; the monitors it forked stay.
 """
 
+import encodings.ascii  # noqa: F401 - what opens a text file as ASCII looks for it, 1 ms in every start
 import gc
 import os
 import signal
