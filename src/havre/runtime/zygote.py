@@ -53,12 +53,12 @@ def serve(sock: socket.socket, open_log: "OpenLog") -> None:
 def _leave_daemon(sock: socket.socket) -> None:
     """Keep nothing of the daemon: no signals from its terminal, no sockets that systemd passed to it."""
     os.setsid()
+    sys.set_name(b"havre-zygote")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with its socket, never before
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors are nobody's to wait for
     os.closerange(3, sock.fileno())
     os.closerange(sock.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
-    sys.set_name(b"havre-zygote")
     sys.prctl(sys.PR_SET_DUMPABLE, 0)
     os.chdir("/")
     gc.disable()
