@@ -118,7 +118,6 @@ def test_read_config_makes_paths_absolute_and_adds_the_default_devices(tmp_path)
         ({"root": {"path": "nope"}}, "is not a directory"),
         ({"linux": {"intelRdt": {"closID": "x"}}}, "linux.intelRdt"),
         ({"process": {"cwd": "/", "selinuxLabel": "x"}}, "SELinux is not enabled"),
-        ({"mounts": [{"destination": "/x", "options": ["bind", "idmap"]}]}, "id-mapped mounts"),
         ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s"}}}, "listenerPath"),
         ({"linux": {"resources": {"network": {"classID": 1}}}}, "linux.resources.network"),
     ],

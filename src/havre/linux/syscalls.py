@@ -59,7 +59,7 @@ MS_RDONLY, MS_REC, MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE = (
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_NODIRATIME = 0x70, 0x10, 0x20, 0x80
-MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
+MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOSYMFOLLOW = 0x00100000, 0x00200000
 OPEN_TREE_CLONE = 1
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
@@ -184,6 +184,14 @@ def mount_setattr(
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     size = ctypes.sizeof(attributes)
     _call("mount_setattr", target, SYS_MOUNT_SETATTR, fd, b"", flags, ctypes.byref(attributes), size)
+
+
+def mount_idmap(fd: int, target: str, userns: int, *, recursive: bool = False) -> None:
+    """Show a detached mount through the id maps of a user namespace (Linux 5.12)."""
+    attributes = _MountAttr(MOUNT_ATTR_IDMAP, 0, 0, userns)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    size = ctypes.sizeof(attributes)
+    _call("idmap", target, SYS_MOUNT_SETATTR, fd, b"", flags, ctypes.byref(attributes), size)
 
 
 class _OpenHow(ctypes.Structure):

@@ -78,12 +78,6 @@ def _refuse(config: dict[str, Any]) -> None:
     for key in ("network", "rdma"):
         if any(((linux.get("resources") or {}).get(key) or {}).values()):
             raise InvalidParameter("this control group is not supported", context=f"linux.resources.{key}")
-    for mount in config.get("mounts") or []:
-        words = set(mount.get("options") or [])
-        if mount.get("uidMappings") or mount.get("gidMappings") or words & {"idmap", "ridmap"}:
-            raise InvalidParameter(
-                "id-mapped mounts are not supported", context=f"mount {mount['destination']}"
-            )
 
 
 def _complete(config: dict[str, Any], bundle: str) -> None:

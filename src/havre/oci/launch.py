@@ -130,7 +130,7 @@ def _build(
     except hooks.HookFailed as error:
         raise HavreError(str(error)) from None
     except KernelError as error:
-        raise HavreError(f"{FAILED}: error during container init: {error}") from None
+        raise as_runc_says((error.call, error.target, error.errno)) from None
     finally:
         for fd in gate or ():
             os.close(fd)
@@ -173,8 +173,6 @@ def _make_gate(folder: str) -> tuple[int, int]:
 
 def _parents_part(context: Context, program: Program) -> Callable[[int], list[str]]:
     def prepare(pid: int) -> list[str]:
-        if program["uid_map"]:  # everyone else enters by itself, which spares the kernel's RCU wait
-            cgroups.attach(program["cgroup"], pid)
         warnings = []
         wanted = program["process"]["oom_score_adj"]
         if wanted is not None and (refused := identity.set_oom_score(str(pid), wanted)):

@@ -91,19 +91,19 @@ def _group(word: str, groups: list[list[str]]) -> int:
     raise UnknownUser(f"unable to find group {word}: no matching entries in group file")
 
 
-def set_rlimits(process: "Process") -> list[str]:
-    """Set the limits; what the host does not let us raise is lowered to what it does, with one warning."""
+def set_rlimits(process: "Process", pid: int = 0) -> list[str]:
+    """Set the limits of `pid`, 0 is the caller; what the host does not let us raise is lowered to what it does, with one warning."""
     import resource
 
     warnings = []
     for number, name, soft, hard in process["rlimits"]:
         try:
-            resource.setrlimit(number, (soft, hard))
+            resource.prlimit(pid, number, (soft, hard))
         except (ValueError, OSError):
-            allowed = resource.getrlimit(number)[1]
+            allowed = resource.prlimit(pid, number)[1]
             most = allowed if allowed >= 0 and (hard < 0 or hard > allowed) else hard
             try:
-                resource.setrlimit(number, (min(soft, most) if soft >= 0 else most, most))
+                resource.prlimit(pid, number, (min(soft, most) if soft >= 0 else most, most))
             except (ValueError, OSError) as error:
                 raise KernelError(
                     "setrlimit", f"{name}={soft}:{hard}", getattr(error, "errno", None) or 22

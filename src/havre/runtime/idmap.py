@@ -7,6 +7,7 @@ from havre.errors import InvalidParameter
 
 MAX_LINES = 340  # UID_GID_MAP_MAX_EXTENTS, kernel/user_namespace.c
 MAX_ID = 0xFFFFFFFE
+NAMES = ("uidMappings", "gidMappings")
 
 
 def map_lines(name: str, mappings: Sequence[Mapping[str, Any]]) -> str:
@@ -22,6 +23,39 @@ def map_lines(name: str, mappings: Sequence[Mapping[str, Any]]) -> str:
             raise InvalidParameter(f"{inside}:{outside}:{size} is out of range", context=f"linux.{name}")
         lines.append(f"{inside} {outside} {size}\n")
     return "".join(lines)
+
+
+def namespace_lines(linux: Mapping[str, Any], userns: str) -> tuple[str, str]:
+    """Return the lines of a container's own uid_map and gid_map; "" twice when it has no user namespace, or joins one."""
+    given = [linux.get(name) or [] for name in NAMES]
+    if not userns and any(given):
+        raise InvalidParameter(
+            "id mappings without a user namespace", hint='linux.namespaces: {"type": "user"}'
+        )
+    if not any(given) and userns != "new":
+        return "", ""
+    uids, gids = (map_lines(name, lines) for name, lines in zip(NAMES, given, strict=True))
+    return uids, gids
+
+
+def mount_lines(
+    mount: Mapping[str, Any], option: str, in_userns: bool, bind: bool
+) -> tuple[bool, str, str] | None:
+    """Return (with all below, uid lines, gid lines) of an idmapped mount, None for any other; no lines: the container's own maps."""
+    given = [mount.get(name) or [] for name in NAMES]
+    if not option and not any(given):
+        return None
+    where = f"mount {mount.get('destination')}"
+    if not bind:
+        raise InvalidParameter("only bind mounts can be idmapped", context=where)
+    if any(given):
+        uids, gids = (map_lines(name, lines) for name, lines in zip(NAMES, given, strict=True))
+        return option == "ridmap", uids, gids
+    if not in_userns:
+        raise InvalidParameter(
+            "an idmapped mount needs uidMappings and gidMappings, or a user namespace", context=where
+        )
+    return option == "ridmap", "", ""
 
 
 def time_lines(offsets: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,13 +17,13 @@ import termios
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import hooks, identity, rootfs
+from havre.runtime import hooks, identity, rootfs, wire
 from havre.runtime.cgroup import files as cgroups
 
 TIOCGPTPEER = 0x5441  # asm-generic/ioctls.h: open the slave of a master without a path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from havre.runtime.plan import Process, Program
@@ -63,14 +63,18 @@ def run(
         sys.prctl(
             sys.PR_SET_DUMPABLE, 0
         )  # nothing inside may read this process: it still is the host's python
-        if channel.recv(16) != b"go":
+        word, fds = wire.receive_fds(channel, 16, 1)
+        if word != b"go":
             os._exit(1)  # the monitor has gone or gave up
+        if fds:
+            outside.root = fds[0]
         passage = Gate(program, gate)
-        if not program["uid_map"]:  # that one is another user already, and its parent attaches it
-            cgroups.enter(program["cgroup"])
-        _enter_namespaces(program)
+        cgroups.enter(program["cgroup"])
+        place = _enter_namespaces(program)
         process = program["process"]
-        root = rootfs.build(program, outside)
+        if program["userns"]:
+            process["rlimits"] = []  # the parent has set them: raising one needs a right on the host
+        root = rootfs.build(program, outside, place)
         private = identity.private_procfs() if process["apparmor"] else -1
         if any(program["hooks"][kind] for kind in hooks.BEFORE_PIVOT):
             tell(channel, ("hooks",))
@@ -111,7 +115,17 @@ class Gate:
         hooks.run(self._program, "startContainer", "created", os.getpid())
 
 
-def _open_namespace(path: str) -> int:
+NAMESPACE_FILES = {
+    "network": "net",
+    "ipc": "ipc",
+    "uts": "uts",
+    "pid": "pid_for_children",
+    "cgroup": "cgroup",
+    "time": "time_for_children",
+}
+
+
+def open_namespace(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -126,30 +140,38 @@ def become_root() -> None:
         os.setresuid(0, 0, 0)
     except OSError:
         pass  # 0 is not mapped: stay who we are
+    sys.prctl(sys.PR_SET_DUMPABLE, 0)  # a change of ids resets it to fs.suid_dumpable
 
 
-def _enter_namespaces(program: "Program") -> None:
-    if program["uid_map"]:
-        become_root()
-    if late := program["flags"] & CLONE_ON_GO:
-        sys.unshare(late)
+def _enter_namespaces(program: "Program") -> int:
+    """Return an fd of the directory that the root is put on; root of a user namespace could not reach it any more."""
     if program["own_time"]:
         sys.unshare(sys.CLONE_NEWTIME)  # takes effect at execve (Linux 6.0)
         if program["time_offsets"]:
             identity.write_file("/proc/self/timens_offsets", program["time_offsets"])
-    # A pid namespace is joined by the parent before the clone; a mount namespace comes last, as the others' paths are the host's.
-    joins = sorted(
-        (join for join in program["joins"] if join[0] != "pid"), key=lambda join: join[0] == "mount"
-    )
-    fds = [_open_namespace(path) for _, _, path in joins]
-    for (_, flag, path), fd in zip(joins, fds, strict=True):
-        sys.setns(fd, flag, path)
-        os.close(fd)
+    if not program["userns"]:
+        _join(program, ("user", "pid", "mount"))
+    _join(program, [kind for kind, _, _ in program["joins"] if kind != "mount"])
+    place = rootfs.open_place(program)
+    if program["userns"]:
+        become_root()
+    if late := program["flags"] & CLONE_ON_GO:
+        sys.unshare(late)
     if program["flags"] & sys.CLONE_NEWUTS:
         if program["hostname"]:
             sys.set_hostname(program["hostname"])
         if program["domainname"]:
             sys.set_domainname(program["domainname"])
+    return place
+
+
+def _join(program: "Program", without: "Sequence[str]") -> None:
+    """Join namespaces by path. A mount namespace comes last, as the others' paths are the host's."""
+    joins = [join for join in program["joins"] if join[0] not in without]
+    fds = [open_namespace(path) for _, _, path in joins]
+    for (_, flag, path), fd in zip(joins, fds, strict=True):
+        sys.setns(fd, flag, path)
+        os.close(fd)
 
 
 def _open_console(process: "Process", channel: socket.socket) -> int:

@@ -12,7 +12,7 @@ import time
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import rundir, spawn, wire
+from havre.runtime import idmapped, rundir, spawn, wire
 from havre.runtime.cgroup import files as cgroups
 from havre.runtime.control import Control
 from havre.runtime.exec import Exec
@@ -105,7 +105,7 @@ class Monitor:
         try:
             self._loop.watch(listener.fileno(), IN, lambda events: self._accept(listener))
             self._add_control(control).send(("started", self._pid, up.warnings), (self._pidfd,))
-            up.reap_helper()
+            up.reap_helpers()
             while self._exit_code is None:
                 self._turn()
             self._finish(listener)
@@ -239,6 +239,8 @@ class Monitor:
         self, exec_id: str, process: "Process", wanted: "list[Any]", stdio: tuple[int, int, int]
     ) -> spawn.Joining:
         if not self._plan["runtime"]:
+            if self._program["userns"]:
+                idmapped.own_streams(stdio, idmapped.read_maps(self._pid))
             return spawn.begin_exec(self._pidfd, process, self._program["cgroup"], stdio)
 
         def execute(channel: socket.socket) -> None:

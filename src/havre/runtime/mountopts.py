@@ -46,6 +46,7 @@ class Options:
     propagation_recursive: bool
     bind: bool
     bind_recursive: bool
+    idmap: str  # "idmap", "ridmap" (with all below), or ""
     data: tuple[tuple[str, str | None], ...]  # for fsconfig
 
 
@@ -53,6 +54,7 @@ def read(words: Sequence[str]) -> Options:
     """Return the meaning of option words; later ones win. Unknown words go to the filesystem as data."""
     add = clear = recursive = recursive_clear = propagation = 0
     deep = bind = rbind = False
+    idmap = ""
     data: list[tuple[str, str | None]] = []
     for word in words:
         if word in _ATTRIBUTES:
@@ -65,13 +67,25 @@ def read(words: Sequence[str]) -> Options:
             propagation, deep = PROPAGATION[word.removeprefix("r")], word not in PROPAGATION
         elif word in ("bind", "rbind"):
             bind, rbind = True, word == "rbind"
+        elif word in ("idmap", "ridmap"):
+            idmap = word
         elif word not in _NO_EFFECT:
             key, equals, value = word.partition("=")
             data.append((key, value if equals else None))
-    return Options(add, clear, recursive, recursive_clear, propagation, deep, bind, rbind, tuple(data))
+    return Options(add, clear, recursive, recursive_clear, propagation, deep, bind, rbind, idmap, tuple(data))
 
 
 def known_words() -> set[str]:
     """Return every option word with a meaning of its own, for `features`."""
     recursive = {f"r{word}" for word in (*_ATTRIBUTES, *PROPAGATION)}
-    return {*_ATTRIBUTES, *PROPAGATION, *_NO_EFFECT, *recursive, "bind", "rbind", "tmpcopyup"}
+    return {
+        *_ATTRIBUTES,
+        *PROPAGATION,
+        *_NO_EFFECT,
+        *recursive,
+        "bind",
+        "rbind",
+        "idmap",
+        "ridmap",
+        "tmpcopyup",
+    }

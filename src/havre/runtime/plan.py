@@ -75,7 +75,8 @@ class Program(TypedDict):
 
     id: str
     flags: int  # CLONE_NEW*
-    uid_map: str  # lines for /proc/PID/uid_map; "" without a user namespace
+    userns: str  # "" the caller's, "new", or the path of the one to join
+    uid_map: str  # lines for /proc/PID/uid_map; of one that is joined only to be compared
     gid_map: str
     time_offsets: str  # lines for /proc/self/timens_offsets
     own_time: bool  # a time namespace of its own
@@ -117,12 +118,17 @@ def compile_plan(plan: RunPlan, layout: Layout) -> Program:
     if any(plan["tty_size"]):
         process["size"] = plan["tty_size"]
     process["personality"] = scheduling.personality(linux.get("personality"))
-    own_user, own_time = bool(flags & sys.CLONE_NEWUSER), bool(flags & sys.CLONE_NEWTIME)
+    own_time = bool(flags & sys.CLONE_NEWTIME)
+    userns = (
+        "new" if flags & sys.CLONE_NEWUSER else next((path for kind, _, path in joins if kind == "user"), "")
+    )
+    uid_map, gid_map = idmap.namespace_lines(linux, userns)
     return Program(
         id=plan["id"],
         flags=flags & ~sys.CLONE_NEWTIME,  # clone(2) has no bit for it: the child unshares
-        uid_map=idmap.map_lines("uidMappings", linux.get("uidMappings") or []) if own_user else "",
-        gid_map=idmap.map_lines("gidMappings", linux.get("gidMappings") or []) if own_user else "",
+        userns=userns,
+        uid_map=uid_map,
+        gid_map=gid_map,
         time_offsets=idmap.time_lines(linux.get("timeOffsets") or {}),
         own_time=own_time,
         joins=joins,
@@ -133,7 +139,9 @@ def compile_plan(plan: RunPlan, layout: Layout) -> Program:
         else ["bind", root.get("path") or ""],
         root_readonly=bool(root.get("readonly")),
         root_propagation=_propagation(linux.get("rootfsPropagation") or "rprivate"),
-        mounts=[_mount(mount, cgroup, layout, private_cgroup) for mount in config.get("mounts") or []],
+        mounts=[
+            _mount(mount, cgroup, layout, private_cgroup, userns) for mount in config.get("mounts") or []
+        ],
         nodes=[*_default_nodes(), *(_node(device) for device in linux.get("devices") or [])],
         masked=[_absolute(path) for path in linux.get("maskedPaths") or []],
         readonly=[_absolute(path) for path in linux.get("readonlyPaths") or []],
@@ -227,10 +235,6 @@ def _namespaces(linux: dict[str, Any], join_netns: str) -> tuple[int, list[tuple
         if kind in seen:
             raise InvalidParameter(f"namespace {kind!r} is listed twice")
         seen.add(kind)
-        if path and kind == "user":
-            raise InvalidParameter(
-                "joining another container's user namespace is not supported", hint="give linux.uidMappings"
-            )
         if path:
             joins.append((kind, NAMESPACES[kind], _absolute(path)))
         else:
@@ -249,7 +253,7 @@ def _propagation(word: str) -> int:
 
 
 def _mount(
-    mount: dict[str, Any], cgroup: CgroupPlan, layout: Layout, private_cgroup: bool
+    mount: dict[str, Any], cgroup: CgroupPlan, layout: Layout, private_cgroup: bool, userns: str
 ) -> tuple[Any, ...]:
     """Return ("fs", target, type, source, attributes, data, propagation), ("bind", ...) or ("cgroup", ...)."""
     target, kind, source = (
@@ -258,10 +262,11 @@ def _mount(
         mount.get("source") or "",
     )
     options = mountopts.read(mount.get("options") or [])
+    mapped = idmap.mount_lines(mount, options.idmap, bool(userns), options.bind or kind == "bind")
     if options.bind or kind == "bind":
         attributes = (options.add, options.clear, options.recursive_add, options.recursive_clear)
         spread = (options.propagation, options.propagation_recursive)
-        return ("bind", target, source, options.bind_recursive, *attributes, *spread)
+        return ("bind", target, source, options.bind_recursive, *attributes, *spread, mapped)
     if kind == "cgroup" or kind == "cgroup2":
         return (
             "cgroup",

@@ -9,7 +9,7 @@ import stat
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import copytree
+from havre.runtime import copytree, idmapped, overlay
 
 IN_ROOT = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
 PATH_FD = os.O_PATH
@@ -22,48 +22,115 @@ class Outside:
     """What the parent opens on the host before the clone: the root and every bind source, as detached mounts.
 
     They are opened before the child makes its tree private, so a source keeps its peer group (rshared, rslave); and by the
-    parent, so a user namespace needs no rights on the host's directories.
+    parent, so a user namespace needs no rights on the host's directories. What is shown through the namespace's id maps is
+    completed when there is one.
     """
 
-    __slots__ = ("nodes", "root", "sources")
+    __slots__ = ("box", "nodes", "root", "sources")
 
-    def __init__(self, root: int, sources: dict[int, list[int]], nodes: list[int]) -> None:
-        self.root = root
+    def __init__(self, root: int, sources: dict[int, list[int]], box: int, nodes: list[int]) -> None:
+        self.root = root  # -1: an overlay of idmapped layers, see `open_overlay`
         self.sources = sources
-        self.nodes = nodes  # the host's device nodes, only for a user namespace, which may not make any
+        self.box = (
+            box  # a tmpfs with the device nodes of a user namespace, which may not make any; -1 without
+        )
+        self.nodes = nodes  # the same nodes, each as a mount
 
     def close(self) -> None:
-        for fd in (self.root, *self.nodes, *(fd for fds in self.sources.values() for fd in fds)):
-            os.close(fd)
+        for fd in (self.root, self.box, *self.nodes, *(fd for fds in self.sources.values() for fd in fds)):
+            if fd >= 0:
+                os.close(fd)
+
+    def idmap(self, program: "Program", userns: int) -> None:
+        """Show bind sources through id maps, their own or those of the container's user namespace (-1: it has none).
+
+        Raises KernelError("idmap", place and file system) when a file system cannot.
+        """
+        for number, mount in enumerate(program["mounts"]):
+            if mount[0] == "bind" and mount[10] is not None:
+                _map_source(self.sources[number][0], mount[2], mount[10], userns)
+
+    def own_nodes(self, program: "Program", maps: tuple[str, str]) -> None:
+        """The namespace is there: the device nodes get the owners that the config names by their numbers inside."""
+        for number, node in enumerate(program["nodes"] if self.box >= 0 else ()):
+            owner = [idmapped.to_host(lines, inside) for lines, inside in zip(maps, node[5:7], strict=True)]
+            root = [idmapped.to_host(lines, 0) for lines in maps]
+            uid, gid = (first if first >= 0 else second for first, second in zip(owner, root, strict=True))
+            os.chown(str(number), uid, gid, dir_fd=self.box)
+
+    def open_overlay(self, program: "Program", userns: int) -> int:
+        """Return the root over idmapped layers, -1 when it is open already."""
+        if self.root >= 0:
+            return -1
+        _, lower, upper, work = program["root"]
+        return overlay.mount_idmapped(lower, upper, work, userns, program["mount_at"])
+
+
+def _map_source(tree: int, source: str, wanted: tuple[bool, str, str], userns: int) -> None:
+    recursive, uid_lines, gid_lines = wanted
+    other = idmapped.new_namespace(uid_lines, gid_lines) if uid_lines else -1
+    try:
+        idmapped.idmap(tree, source, other if uid_lines else userns, recursive=recursive)
+    finally:
+        if other >= 0:
+            os.close(other)
 
 
 def open_outside(program: "Program") -> Outside:
     """Open root, bind sources and cgroup directories on the host. Raises KernelError naming what is missing."""
-    opened: list[int] = []
+    outside = Outside(-1, {}, -1, [])
     try:
-        sources = {
-            place: _open_source(mount, opened)
-            for place, mount in enumerate(program["mounts"])
-            if not _can_wait(program, mount)
-        }
-        root = _open_root(program)
-        opened.append(root)
-        nodes = []
-        if program["uid_map"]:
-            for node in program["nodes"]:
-                nodes.append(sys.open_tree(node[0], sys.OPEN_TREE_CLONE))
-                opened.append(nodes[-1])
-        return Outside(root, sources, nodes)
+        for place, mount in enumerate(program["mounts"]):
+            if not _can_wait(program, mount):
+                outside.sources[place] = []
+                _open_source(mount, outside.sources[place])
+        if program["root"][0] != "overlay" or not program["userns"]:
+            outside.root = _open_root(program)
+        if program["userns"]:
+            _open_nodes(program, outside)
+        return outside
     except BaseException:
-        for fd in opened:
-            os.close(fd)
+        outside.close()
         raise
 
 
-def build(program: "Program", outside: Outside) -> int:
+def _open_nodes(program: "Program", outside: Outside) -> None:
+    """Nodes of the container's own on a tmpfs of the host's; the host's very nodes where that cannot be (no CAP_MKNOD, Linux < 6.15)."""
+    try:
+        context = sys.fsopen("tmpfs")
+        sys.fsconfig_string(context, "mode", "700", "nodes")
+        outside.box = sys.fsmount(context, sys.MOUNT_ATTR_NOEXEC, "nodes")
+        os.close(context)
+        for number, (_, kind, major, minor, mode, _, _) in enumerate(program["nodes"]):
+            os.mknod(str(number), _KINDS[kind] | 0o600, os.makedev(major, minor), dir_fd=outside.box)
+            os.chmod(str(number), mode, dir_fd=outside.box)
+            outside.nodes.append(sys.open_tree(str(number), sys.OPEN_TREE_CLONE, outside.box))
+    except (OSError, KernelError):
+        for fd in (outside.box, *outside.nodes):
+            if fd >= 0:
+                os.close(fd)
+        outside.box, outside.nodes = -1, []
+        for path, kind, major, minor, *_ in program["nodes"]:
+            outside.nodes.append(_open_host_node(path, kind, os.makedev(major, minor)))
+
+
+def _open_host_node(path: str, kind: str, device: int) -> int:
+    tree = sys.open_tree(path, sys.OPEN_TREE_CLONE)
+    status = os.fstat(tree)
+    if status.st_rdev != device or stat.S_IFMT(status.st_mode) != _KINDS[kind]:
+        os.close(tree)
+        raise KernelError("mknod", path, 1)
+    return tree
+
+
+def open_place(program: "Program") -> int:
+    """Open the host directory that the root is put on, in the container's mount namespace, while it may still be reached."""
+    return os.open(program["mount_at"], PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def build(program: "Program", outside: Outside, place: int) -> int:
     """In the child: mount everything and return an O_PATH fd of the root. The caller then pivots."""
     sys.mount_propagation(b"/", sys.MS_REC | sys.MS_PRIVATE)
-    place = os.open(program["mount_at"], PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
     root = outside.root
     sys.move_mount(root, place, program["mount_at"])
     os.close(place)
@@ -130,49 +197,34 @@ def seal(program: "Program") -> None:
 def _can_wait(program: "Program", mount: tuple) -> bool:  # type: ignore[type-arg]
     """A private bind may be opened by the child when its turn comes, so that mountinfo shows it in the config's order (the kernel
     lists by age since 6.8). Not when it has a peer group to keep, ids to be mapped, or shows the place the root is mounted on."""
-    if mount[0] != "bind" or program["uid_map"] or mount[8] not in (0, sys.MS_PRIVATE, sys.MS_UNBINDABLE):
+    if (
+        mount[0] != "bind"
+        or program["userns"]
+        or mount[10]
+        or mount[8] not in (0, sys.MS_PRIVATE, sys.MS_UNBINDABLE)
+    ):
         return False
     source, place = mount[2].rstrip("/") + "/", program["mount_at"] + "/"
     return not source.startswith(place) and not place.startswith(source)
 
 
 def _open_source(mount: tuple, opened: list[int]) -> list[int]:  # type: ignore[type-arg]
-    """Return detached copies of what a mount shows of the host."""
-    found: list[int] = []
+    """Return `opened`, with detached copies of what a mount shows of the host."""
     if mount[0] == "bind":
-        found.append(sys.open_tree(mount[2], sys.OPEN_TREE_CLONE | (sys.AT_RECURSIVE if mount[3] else 0)))
+        opened.append(sys.open_tree(mount[2], sys.OPEN_TREE_CLONE | (sys.AT_RECURSIVE if mount[3] else 0)))
     elif mount[0] == "cgroup" and not mount[4]:
         for _, path in mount[3]:
-            found.append(sys.open_tree(path, sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE))
-    opened += found
-    return found
+            opened.append(sys.open_tree(path, sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE))
+    return opened
 
 
 def _open_root(program: "Program") -> int:
     kind, *rest = program["root"]
     if kind == "overlay":
-        return _overlay(*rest)
+        return overlay.mount(*rest)
     tree = sys.open_tree(rest[0], sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE)
     kind_of = sys.MS_PRIVATE if program["root_propagation"] == sys.MS_PRIVATE else sys.MS_SLAVE
     sys.mount_setattr(tree, rest[0], propagation=kind_of, recursive=True)
-    return tree
-
-
-def _overlay(lower: list[str], upper: str, work: str) -> int:
-    context = sys.fsopen("overlay")
-    sys.fsconfig_string(context, "source", "overlay", "overlay")
-    try:
-        for layer in lower:  # one call a layer: no limit by the size of an option page (Linux 6.5)
-            sys.fsconfig_string(context, "lowerdir+", layer, "overlay")
-    except KernelError:
-        os.close(context)
-        context = sys.fsopen("overlay")
-        sys.fsconfig_string(context, "source", "overlay", "overlay")
-        sys.fsconfig_string(context, "lowerdir", ":".join(lower), "overlay")
-    sys.fsconfig_string(context, "upperdir", upper, "overlay")
-    sys.fsconfig_string(context, "workdir", work, "overlay")
-    tree = sys.fsmount(context, 0, "overlay")
-    os.close(context)
     return tree
 
 
@@ -295,7 +347,7 @@ def _attach(root: int, tree: int, target: str, *, directory: bool) -> None:
 
 
 def _mount_bind(root: int, mount: tuple, sources: list[int]) -> None:  # type: ignore[type-arg]
-    _, target, source, _, add, clear, deep_add, deep_clear, propagation, deep = mount
+    _, target, source, _, add, clear, deep_add, deep_clear, propagation, deep, _ = mount
     tree = sources[0]
     directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     sys.mount_setattr(
@@ -442,14 +494,18 @@ def _mask_all(root: int, paths: list[str]) -> None:
             raise
         if stat.S_ISDIR(os.fstat(place).st_mode):
             if empty < 0:
-                empty = _empty_tmpfs()
-            tree = sys.open_tree("", sys.OPEN_TREE_CLONE | sys.AT_EMPTY_PATH, empty)
+                tree = empty = _empty_tmpfs()
+            else:  # it is attached by now: a detached mount could not be copied before Linux 6.15
+                tree = sys.open_tree("", sys.OPEN_TREE_CLONE | sys.AT_EMPTY_PATH, empty)
         else:
             tree = sys.open_tree("", sys.OPEN_TREE_CLONE | sys.AT_EMPTY_PATH, null)
         sys.move_mount(tree, place, path)
-        os.close(tree)
+        if tree != empty:
+            os.close(tree)
         os.close(place)
     os.close(null)
+    if empty >= 0:
+        os.close(empty)
 
 
 def _empty_tmpfs() -> int:

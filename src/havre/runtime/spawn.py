@@ -6,7 +6,7 @@ import socket
 
 from havre.errors import CommandNotExecutable, CommandNotFound, HavreError, InvalidParameter, KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import hooks, identity, init, rootfs, wire
+from havre.runtime import hooks, identity, idmapped, init, rootfs, wire
 from havre.runtime.cgroup import files as cgroups
 
 SIGCHLD = 17
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 class Started:
     """A process that has reached execve, or told why not."""
 
-    __slots__ = ("failure", "master", "pid", "waiting", "warnings")
+    __slots__ = ("failure", "helper", "master", "pid", "waiting", "warnings")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self.helper = 0  # a sibling's helper, which has ended and whose parent has to reap it
         self.master = -1  # pty master, -1 without a terminal
         self.warnings: list[str] = []
         self.failure: tuple[str, str, int] | None = None
@@ -54,53 +55,137 @@ def spawn_init(
     hooks.HookFailed; the child is gone then.
     """
     outside = rootfs.open_outside(program)
-    own_pid_namespace = _join_pid_namespace(program)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    flags = program["flags"] & ~init.CLONE_ON_GO | (sys.CLONE_PARENT if sibling else 0)
-    pid = sys.clone(flags, SIGCHLD)
-    if pid == 0:
-        ours.close()
-        init.run(program, stdio, theirs, outside, gate)
-    theirs.close()
-    outside.close()
-    if own_pid_namespace >= 0:
-        sys.setns(own_pid_namespace, sys.CLONE_NEWPID)
-        os.close(own_pid_namespace)
-    started = Started(pid)
+    started = Started(0)
     try:
-        _map_ids(program, pid)
-        started.warnings += prepare(pid)
-        ours.send(b"go")
+        try:
+            _clone(
+                program,
+                started,
+                ours,
+                theirs,
+                sibling,
+                lambda: init.run(program, stdio, theirs, outside, gate),
+            )
+            theirs.close()
+            root = _map_ids(program, started, outside)
+        finally:
+            outside.close()
+        started.warnings += prepare(started.pid)
+        socket.send_fds(ours, [b"go"], [root] if root >= 0 else [])
+        if root >= 0:
+            os.close(root)
         _listen(ours, started, program)
     except BaseException:
-        _end(pid)
+        _end(started.pid)
         raise
     finally:
         ours.close()
     if started.failure:
-        _end(pid)
+        _end(started.pid)
     return started
 
 
-def _map_ids(program: "Program", pid: int) -> None:
-    for name, lines in (("uid_map", program["uid_map"]), ("gid_map", program["gid_map"])):
-        if lines:
-            identity.write_file(f"/proc/{pid}/{name}", lines)
+def _clone(
+    program: "Program",
+    started: Started,
+    ours: socket.socket,
+    theirs: socket.socket,
+    sibling: bool,
+    work: "Callable[[], None]",
+) -> None:
+    """Clone init, which does `work`. Sets started.pid."""
+    flags = program["flags"] & ~init.CLONE_ON_GO | (sys.CLONE_PARENT if sibling else 0)
+    if program["userns"] in ("", "new"):
+        back = _join_before(program)
+        pid = sys.clone(flags, SIGCHLD)
+        if pid == 0:
+            ours.close()
+            work()
+        started.pid = pid
+        for fd, flag in back:
+            sys.setns(fd, flag)
+            os.close(fd)
+        return
+    helper = sys.clone(flags & sys.CLONE_PARENT, SIGCHLD)
+    if helper == 0:
+        ours.close()
+        _clone_inside(program, flags, theirs, work)
+    started.helper = helper if sibling else 0
+    theirs.close()
+    heard = _hear(ours, started)
+    if not sibling:
+        os.waitpid(helper, 0)
+    if started.failure or not heard:
+        raise KernelError(*(started.failure or ("clone", "the helper was killed", 3)))
 
 
-def _join_pid_namespace(program: "Program") -> int:
-    """`--pid container:X`: children are born where pid_for_children says; return an fd to go back."""
+def _clone_inside(program: "Program", flags: int, channel: socket.socket, work: "Callable[[], None]") -> None:
+    """In a helper: join the namespaces that are given by path, the user namespace first, then clone a sibling. Never returns."""
+    try:
+        sys.prctl(sys.PR_SET_DUMPABLE, 0)
+        joins = sorted(
+            (join for join in program["joins"] if join[0] != "mount"), key=lambda join: join[0] != "user"
+        )
+        fds = [init.open_namespace(path) for _, _, path in joins]
+        for (_, flag, path), fd in zip(joins, fds, strict=True):
+            sys.setns(fd, flag, path)
+            os.close(fd)
+        pid = sys.clone(flags | sys.CLONE_PARENT, SIGCHLD)
+        if pid:
+            init.tell(channel, ("pid", pid))
+            os._exit(0)
+    except BaseException as error:  # noqa: BLE001 - top frame of a process
+        init.report(channel, error)
+        os._exit(1)
+    work()
+
+
+def _map_ids(program: "Program", started: Started, outside: rootfs.Outside) -> int:
+    """Write the id maps of a new user namespace, check those of a joined one, idmap mounts; return the root's fd or -1."""
+    if not program["userns"]:
+        outside.idmap(program, -1)
+        return -1
+    wanted = program["uid_map"], program["gid_map"]
+    if program["userns"] == "new":
+        idmapped.write_maps(started.pid, *wanted)
+        maps = wanted
+    else:
+        maps = idmapped.read_maps(started.pid)
+        if any(wanted) and wanted != maps:
+            raise InvalidParameter(
+                f"the user namespace {program['userns']} has other id maps than linux.uidMappings and gidMappings"
+            )
+    started.warnings += identity.set_rlimits(program["process"], started.pid)
+    userns = os.open(f"/proc/{started.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        outside.own_nodes(program, maps)
+        outside.idmap(program, userns)
+        return outside.open_overlay(program, userns)
+    finally:
+        os.close(userns)
+
+
+def _join_before(program: "Program") -> list[tuple[int, int]]:
+    """Join what must be joined before the clone; return (fd, flag) to go back.
+
+    `--pid container:X`: children are born where pid_for_children says. A new user namespace has no right on the others' namespaces.
+    """
+    back = []
     for kind, flag, path in program["joins"]:
-        if kind == "pid":
-            own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-            target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if kind == "pid" or (program["userns"] and kind != "mount"):
+            target = init.open_namespace(path)
+            back.append(
+                (os.open(f"/proc/self/ns/{init.NAMESPACE_FILES[kind]}", os.O_RDONLY | os.O_CLOEXEC), flag)
+            )
             sys.setns(target, flag, path)
             os.close(target)
-            return own
-    return -1
+    return back
 
 
 def _end(pid: int) -> None:
+    if not pid:
+        return
     try:
         os.kill(pid, 9)
     except ProcessLookupError:
@@ -226,6 +311,10 @@ def _join(
             init.tell(channel, ("warn", text))
         private = identity.private_procfs() if process["apparmor"] else -1
         flags = _namespaces_of(target)
+        if flags & sys.CLONE_NEWUSER:  # raising a limit needs a right on the host
+            for text in identity.set_rlimits(process):
+                init.tell(channel, ("warn", text))
+            process["rlimits"] = []
         sys.setns(target, flags, "container")
         if flags & sys.CLONE_NEWUSER:
             init.become_root()
@@ -264,6 +353,16 @@ def as_error(failure: tuple[str, str, int]) -> HavreError:
             return CommandNotFound(target, context="failed to create task for container")
         reason = "permission denied" if number == 13 else os.strerror(number).lower()
         return CommandNotExecutable(target, reason, context="failed to create task for container")
+    if call == "idmap":
+        text = f"{target}: this file system cannot be shown through the id maps of a user namespace"
+        return InvalidParameter(
+            text, hint="another file system (ext4, xfs, btrfs, tmpfs), or --userns host; for a bind, :noidmap"
+        )
+    if call == "setuid" and number == 22:
+        return InvalidParameter(
+            f"{target}: the user or group has no id in the container's user namespace",
+            hint="--userns auto:size=NUMBER",
+        )
     if call in ("user", "hook", "havre"):
         return InvalidParameter(target) if call == "user" else HavreError(target)
     if number == 0:

@@ -10,7 +10,7 @@ import socket
 from havre.errors import HavreError, InvalidParameter, KernelError
 from havre.linux import netlink
 from havre.linux import syscalls as sys
-from havre.runtime import hooks, identity, rundir, spawn, wire
+from havre.runtime import hooks, identity, idmapped, rundir, spawn, wire
 from havre.runtime.cgroup import files as cgroups
 
 TYPE_CHECKING = False
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 
 class Up:
-    """A container that runs, and the helper that brought it up and still has to be reaped (its exit takes 1 ms of memory freeing)."""
+    """A container that runs, and the helpers that brought it up and still have to be reaped (an exit takes 1 ms of memory freeing)."""
 
-    __slots__ = ("helper", "master", "pid", "warnings")
+    __slots__ = ("helpers", "master", "pid", "warnings")
 
-    def __init__(self, helper: int, pid: int, warnings: list[str], master: int) -> None:
-        self.helper = helper
+    def __init__(self, helpers: list[int], pid: int, warnings: list[str], master: int) -> None:
+        self.helpers = helpers
         self.pid = pid  # init, at its execve
         self.warnings = warnings
         self.master = master  # of its pty, or -1
 
-    def reap_helper(self) -> None:
-        """Wait for the helper. From then on nothing but init belongs to the container."""
-        os.waitpid(self.helper, 0)
+    def reap_helpers(self) -> None:
+        """Wait for them. From then on nothing but init belongs to the container."""
+        for pid in self.helpers:
+            os.waitpid(pid, 0)
 
 
 def bring_up(program: "Program", plan: "RunPlan", stdio: tuple[int, int, int]) -> Up:
@@ -46,7 +47,8 @@ def bring_up(program: "Program", plan: "RunPlan", stdio: tuple[int, int, int]) -
     message, fds = wire.receive(ours)
     ours.close()
     if message is not None and message[0] == "started":
-        return Up(helper, message[1], message[2], fds[0] if fds else -1)
+        helpers = [one for one in (helper, message[3]) if one]
+        return Up(helpers, message[1], message[2], fds[0] if fds else -1)
     os.waitpid(helper, 0)
     cgroups.kill(program["cgroup"])
     _reap_all()
@@ -58,7 +60,9 @@ def _work(program: "Program", plan: "RunPlan", stdio: tuple[int, int, int], chan
         started = _create(program, plan, stdio)
         warnings = [*program["cgroup"]["warnings"], *started.warnings]
         wire.send(
-            channel, ("started", started.pid, warnings), [started.master] if started.master >= 0 else []
+            channel,
+            ("started", started.pid, warnings, started.helper),
+            [started.master] if started.master >= 0 else [],
         )
         rundir.write_state(plan["run_dir"], started.pid, program["cgroup"])
     except BaseException as error:  # noqa: BLE001 - top frame of a process: everything must reach the monitor
@@ -74,16 +78,16 @@ def _create(program: "Program", plan: "RunPlan", stdio: tuple[int, int, int]) ->
 
         return foreign.create(program, plan, stdio)
     cgroups.create(program["cgroup"])
-    started = spawn.spawn_init(program, stdio, lambda pid: _prepare(program, pid), sibling=True)
+    started = spawn.spawn_init(program, stdio, lambda pid: _prepare(program, pid, stdio), sibling=True)
     if started.failure:
         raise KernelError(*started.failure)
     return started
 
 
-def _prepare(program: "Program", pid: int) -> list[str]:
-    """The parent's part before init goes on: cgroup, network, OOM score. Return warnings."""
-    if program["uid_map"]:
-        cgroups.attach(program["cgroup"], pid)
+def _prepare(program: "Program", pid: int, stdio: tuple[int, int, int]) -> list[str]:
+    """The parent's part before init goes on: streams, network, OOM score. Return warnings."""
+    if program["userns"]:
+        idmapped.own_streams(stdio, idmapped.read_maps(pid))
     if program["veths"] or program["flags"] & sys.CLONE_NEWNET:
         netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
