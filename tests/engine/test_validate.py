@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from havre.engine.checklimits import check_resources
 from havre.engine.settings import Settings
-from havre.engine.validate import check, check_resources
+from havre.engine.validate import check, check_conflicts
 from havre.errors import Conflict, HavreError, InvalidParameter, NotImplementedHere
 from havre.spec.engine import ContainerConfig, HostConfig, LogConfig, Resources, RestartPolicy
 
@@ -50,7 +51,8 @@ def test_good_limits_pass_without_warning() -> None:
     [
         (HostConfig(volumes_from=["x"]), NotImplementedHere),
         (HostConfig(userns_mode="private"), NotImplementedHere),
-        (HostConfig(ipc_mode="container:x"), NotImplementedHere),
+        (HostConfig(ipc_mode="container:"), InvalidParameter),
+        (HostConfig(cgroup="container:x"), NotImplementedHere),
         (HostConfig(ipc_mode="bogus"), InvalidParameter),
         (HostConfig(pid_mode="bogus"), InvalidParameter),
         (HostConfig(runtime="bogus"), InvalidParameter),
@@ -69,3 +71,90 @@ def test_what_cannot_be_done_is_refused(host: HostConfig, kind: type[HavreError]
 
 def test_host_userns_is_what_we_do() -> None:
     assert run(HostConfig(userns_mode="host", security_opt=["seccomp=unconfined", "no-new-privileges"])) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (HostConfig(oom_score_adj=1001), "Invalid value 1001, range for oom score adj is [-1000, 1000]"),
+        (HostConfig(shm_size=-1), "SHM size can not be less than 0"),
+        (HostConfig(isolation="hyperv"), "invalid isolation (hyperv): linux only supports 'default'"),
+        (HostConfig(annotations={"": "x"}), "the empty string is not permitted as an annotation key"),
+        (HostConfig(cap_add=["BOGUS"]), 'invalid CapAdd: unknown capability: "CAP_BOGUS"'),
+        (HostConfig(cap_drop=["BOGUS"]), 'invalid CapDrop: unknown capability: "CAP_BOGUS"'),
+        (HostConfig(console_size=[1]), "invalid console size"),
+        (HostConfig(security_opt=["no-new-privileges=perhaps"]), "invalid --security-opt 2"),
+        (HostConfig(security_opt=["writable-cgroups=perhaps"]), "invalid --security-opt 2"),
+        (HostConfig(security_opt=["systempaths=some"]), "invalid --security-opt 2"),
+        (HostConfig(security_opt=["seccomp"]), "invalid --security-opt 1"),
+    ],
+)
+def test_bad_values_are_refused_in_dockers_words(host: HostConfig, words: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        run(host)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            ContainerConfig(working_dir="a"),
+            "the working directory 'a' is invalid, it needs to be an absolute path",
+        ),
+        (ContainerConfig(stop_signal="BOGUS"), "Invalid signal: BOGUS"),
+        (ContainerConfig(hostname="a\nb"), "invalid hostname"),
+        (ContainerConfig(domainname="x" * 65), "invalid domainname"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(config: ContainerConfig, words: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        check(config, HostConfig(), SETTINGS, 2)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "host", "words"),
+    [
+        (ContainerConfig(hostname="h"), HostConfig(uts_mode="host"), "hostname and the UTS mode"),
+        (
+            ContainerConfig(hostname="h"),
+            HostConfig(network_mode="container:x"),
+            "hostname and the network mode",
+        ),
+        (
+            ContainerConfig(),
+            HostConfig(network_mode="container:x", dns=["1.1.1.1"]),
+            "dns and the network mode",
+        ),
+        (
+            ContainerConfig(),
+            HostConfig(network_mode="container:x", extra_hosts=["a:b"]),
+            "custom host-to-IP mapping",
+        ),
+        (
+            ContainerConfig(),
+            HostConfig(network_mode="container:x", publish_all_ports=True),
+            "port publishing",
+        ),
+        (
+            ContainerConfig(exposed_ports={"80/tcp": {}}),
+            HostConfig(network_mode="container:x"),
+            "port exposing",
+        ),
+        (ContainerConfig(), HostConfig(network_mode="container:"), "invalid container format"),
+    ],
+)
+def test_conflicting_options_are_refused(config: ContainerConfig, host: HostConfig, words: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        check_conflicts(config, host)
+    assert words in str(caught.value)
+
+
+def test_a_security_module_the_host_lacks_is_said() -> None:
+    options = ["label=type:x", "label=disable", "apparmor=p", "apparmor=unconfined"]
+    found = run(HostConfig(security_opt=options))
+    assert [text.partition(".")[0] for text in found] == [
+        "SELinux is not enabled on this host",
+        "AppArmor is not enabled on this host",
+    ]

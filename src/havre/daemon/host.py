@@ -5,7 +5,9 @@ import platform
 import socket
 
 from havre.engine.rooms import Host
+from havre.runtime.cgroup.layout import host_layout
 from havre.runtime.cgroup.layout import version as cgroup_version
+from havre.runtime.cgroup.support import ask
 from havre.spec.platform import host_platform
 
 
@@ -21,6 +23,8 @@ def ask_host() -> Host:
         hostname=socket.gethostname(),
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
         warnings=_warnings(),
+        apparmor=_has_apparmor(),
+        support=ask(host_layout()),
     )
 
 
@@ -40,3 +44,11 @@ def _warnings() -> tuple[str, ...]:
     if not os.path.exists("/proc/sys/kernel/seccomp/actions_avail"):
         found.append("WARNING: the kernel has no seccomp filters: containers run without a syscall filter")
     return tuple(found)
+
+
+def _has_apparmor() -> bool:
+    try:
+        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
+            return file.read(1) == "Y"
+    except OSError:
+        return False

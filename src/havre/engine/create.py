@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from havre import clock, ids
-from havre.engine import devices, mounts, names, validate
+from havre.engine import devices, joining, mounts, names, security, validate
 from havre.engine import merge as merging
 from havre.engine.container import Container, ContainerRecord
 from havre.engine.ports import parse_requests
@@ -38,10 +38,12 @@ async def create(rooms: Rooms, body: ContainerCreate, *, name: str = "", platfor
     image = await in_disk_thread(
         _resolve, rooms.images, body.image, parse_platform(platform) if platform else None
     )
+    validate.check_conflicts(body, host)
     config = merging.merge_config(body, image.config.get("config") or {})
-    warnings = validate.check(config, host, rooms.settings, rooms.host.cpus) + _platform_warning(
+    warnings = validate.check(config, host, rooms.settings, rooms.host.cpus, rooms.host) + _platform_warning(
         image, platform
     )
+    joining.name_donors(rooms, host)
     record = _record(rooms, body, config, host, image, wanted)
     _check_ports(record)
     await in_disk_thread(_prepare, rooms, record)
@@ -78,6 +80,8 @@ def _record(
     key = ids.new_id()
     if host.uts_mode == "host" or host.network_mode == "host":
         config.hostname = config.hostname or rooms.host.hostname
+    if donor := joining.network_donor(host):
+        config.hostname = rooms.containers.find(donor).record.config.hostname
     config.hostname = config.hostname or ids.short(key)
     host.network_mode = _network_mode(host)
     command = [*(config.entrypoint or []), *(config.cmd or [])]
@@ -94,7 +98,7 @@ def _record(
         host_config=host,
         path=command[0],
         args=command[1:],
-        endpoints=_endpoints(body, host.network_mode),
+        endpoints={} if body.network_disabled else _endpoints(body, host.network_mode),
         mounts=mounts.resolve(host),
     )
 
@@ -128,6 +132,7 @@ def _prepare(rooms: Rooms, record: ContainerRecord) -> None:
     """Layers and the container's own directory; undone together."""
     with ExitStack() as undo:
         devices.ask(record.host_config)
+        security.check(record.host_config)
         mounts.ask_sources(record.mounts)
         undo.callback(_undo, rooms, record)
         rooms.settings.container_dir(record.id).mkdir(mode=0o710, parents=True)

@@ -5,12 +5,12 @@ import shutil
 from contextlib import AsyncExitStack
 
 from havre import clock, log
-from havre.engine import devices, mounts, plan
+from havre.engine import devices, joining, mounts, plan
 from havre.engine.container import Container
 from havre.engine.files import write_files
 from havre.engine.ports import parse_requests
 from havre.engine.rooms import Rooms
-from havre.errors import Conflict, HavreError
+from havre.errors import HavreError
 from havre.runtime.link import Monitor
 from havre.spec.endpoint import Endpoint
 from havre.tasks import in_disk_thread, in_net_thread
@@ -36,7 +36,7 @@ async def launch(rooms: Rooms, container: Container) -> Monitor:
 
 async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) -> Monitor:
     record, settings = container.record, rooms.settings
-    joined = _joined(rooms, container)
+    joined = joining.paths(rooms, record.host_config)
     answers = await in_disk_thread(_ask_host, rooms, container)
     endpoints = await _connect(rooms, container, undo)
     await in_disk_thread(write_files, rooms, record, endpoints)
@@ -48,6 +48,7 @@ async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) ->
         default_seccomp=rooms.default_seccomp,
         joined=joined,
         tty_size=_tty_size(container),
+        apparmor=rooms.host.apparmor,
     )
     made = plan.make(record, settings, asked)
     monitor = await rooms.runtime.start(made, tuple(container.attaching))
@@ -86,19 +87,6 @@ async def _connect(rooms: Rooms, container: Container, undo: AsyncExitStack) -> 
         found.append(endpoint)
         requests = ()  # ports are published through the first network
     return tuple(found)
-
-
-def _joined(rooms: Rooms, container: Container) -> dict[str, str]:
-    """Paths of other containers' namespaces this one joins. Raises Conflict when the other does not run."""
-    host = container.record.host_config
-    found: dict[str, str] = {}
-    for kind, proc, mode in (("network", "net", host.network_mode), ("pid", "pid", host.pid_mode)):
-        if mode and mode.startswith("container:"):
-            other = rooms.containers.find(mode.partition(":")[2])
-            if not other.running:
-                raise Conflict(f"cannot join {kind} of a non running container: {other.id}")
-            found[kind] = f"/proc/{other.state.pid}/ns/{proc}"
-    return found
 
 
 def _tty_size(container: Container) -> tuple[int, int]:

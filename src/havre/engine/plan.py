@@ -6,6 +6,7 @@ from typing import Any
 
 from havre.engine import devices, limits, merge, security
 from havre.engine.container import ContainerRecord, MountPoint
+from havre.engine.joining import network_donor, shm_of
 from havre.engine.settings import LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, Settings
 from havre.runtime import caps
 from havre.spec.endpoint import Endpoint
@@ -27,6 +28,7 @@ class Asked:
     default_seccomp: Mapping[str, object] | None
     joined: Mapping[str, str]  # namespace type -> path, for `container:X` modes
     tty_size: tuple[int, int]
+    apparmor: bool = False
 
 
 def make(record: ContainerRecord, settings: Settings, asked: Asked) -> RunPlan:
@@ -88,9 +90,9 @@ def _oci_config(record: ContainerRecord, settings: Settings, asked: Asked) -> di
     names = caps.resolve(host.cap_add or [], host.cap_drop or [], bool(host.privileged))
     oci: dict[str, Any] = {
         "ociVersion": OCI_VERSION,
-        "process": _process(record, settings, words, names),
+        "process": _process(record, settings, asked, words, names),
         "root": {"path": "rootfs", "readonly": bool(host.readonly_rootfs)},
-        "mounts": _mounts(record, settings, words, asked.cgroup_version),
+        "mounts": _mounts(record, settings, words, asked),
         "annotations": dict(host.annotations or {}),
         "linux": _linux(record, settings, asked, words, names),
     }
@@ -102,7 +104,7 @@ def _oci_config(record: ContainerRecord, settings: Settings, asked: Asked) -> di
 
 
 def _process(
-    record: ContainerRecord, settings: Settings, words: security.Security, names: list[str]
+    record: ContainerRecord, settings: Settings, asked: Asked, words: security.Security, names: list[str]
 ) -> dict[str, Any]:
     config, host = record.config, record.host_config
     process: dict[str, Any] = {
@@ -116,6 +118,8 @@ def _process(
         "rlimits": _rlimits(record, settings),
         "oomScoreAdj": host.oom_score_adj or 0,
     }
+    if words.apparmor and asked.apparmor:
+        process["apparmorProfile"] = words.apparmor
     if config.tty and host.console_size and any(host.console_size):
         process["consoleSize"] = {"height": host.console_size[0], "width": host.console_size[1]}
     return process
@@ -164,8 +168,9 @@ def _root_propagation(mounts: Sequence[MountPoint]) -> str:
 
 
 def _sysctl(record: ContainerRecord) -> dict[str, str]:
-    """Docker lets every user bind low ports and ping, unless the container shares the host's network."""
-    own = record.host_config.network_mode != "host"
+    """Docker lets every user bind low ports and ping, unless the container shares another's network."""
+    mode = record.host_config.network_mode or ""
+    own = mode != "host" and not mode.startswith("container:")
     base = (
         {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
         if own
@@ -197,7 +202,7 @@ def _cgroupns(privileged: bool | None, asked: Asked) -> str:
 
 
 def _mounts(
-    record: ContainerRecord, settings: Settings, words: security.Security, cgroup_version: int
+    record: ContainerRecord, settings: Settings, words: security.Security, asked: Asked
 ) -> list[dict[str, Any]]:
     host = record.host_config
     open_ = "rw" if host.privileged else "ro"
@@ -214,24 +219,22 @@ def _mounts(
         ),
         _mount("/sys", "sysfs", "sysfs", [*_NOSUID_NOEXEC_NODEV, open_]),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", [cgroup, *_NOSUID_NOEXEC_NODEV]),
-        *_ipc_mounts(ipc, host.shm_size or settings.shm_size_bytes),
+        *_ipc_mounts(ipc, host.shm_size or settings.shm_size_bytes, shm_of(asked.joined)),
         *_file_mounts(record, settings),
     ]
-    asked = [_asked_mount(point) for point in record.mounts]
-    taken = {mount["destination"] for mount in asked}
-    return [mount for mount in mounts if mount["destination"] not in taken] + asked
+    wanted = [_asked_mount(point) for point in record.mounts]
+    taken = {mount["destination"] for mount in wanted}
+    return [mount for mount in mounts if mount["destination"] not in taken] + wanted
 
 
-def _ipc_mounts(ipc: str, shm_bytes: int) -> list[dict[str, Any]]:
-    if ipc == "host":
-        bind = ["rbind", "rprivate"]
-        return [
-            _mount("/dev/mqueue", "bind", "/dev/mqueue", bind),
-            _mount("/dev/shm", "bind", "/dev/shm", bind),
-        ]
+def _ipc_mounts(ipc: str, shm_bytes: int, donors_shm: str) -> list[dict[str, Any]]:
     mqueue = _mount("/dev/mqueue", "mqueue", "mqueue", _NOSUID_NOEXEC_NODEV)
+    if ipc == "host":  # an mqueue shows the queues of the namespace it is mounted in, so it needs no source
+        return [mqueue, _mount("/dev/shm", "bind", "/dev/shm", ["rbind", "rprivate"])]
     if ipc == "none":
         return [mqueue]
+    if donors_shm:
+        return [mqueue, _mount("/dev/shm", "bind", donors_shm, ["rbind", "rprivate"])]
     return [
         mqueue,
         _mount("/dev/shm", "tmpfs", "shm", [*_NOSUID_NOEXEC_NODEV, "mode=1777", f"size={shm_bytes}"]),
@@ -242,7 +245,7 @@ def _file_mounts(record: ContainerRecord, settings: Settings) -> list[dict[str, 
     """The three files Docker writes for each container; they stay writable inside, as there."""
     if record.host_config.network_mode == "none" and record.config.network_disabled:
         return []
-    folder = settings.container_dir(record.id)
+    folder = settings.container_dir(network_donor(record.host_config) or record.id)
     options = ["bind", "rprivate", *(["ro"] if record.host_config.readonly_rootfs else [])]
     return [
         _mount(f"/etc/{name}", "bind", str(folder / name), options)

@@ -1,7 +1,7 @@
 """Everything the engine may use, handed to each verb: no globals, no registry, no factory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from havre.engine.containers import Containers
 from havre.engine.events import Events
@@ -10,6 +10,7 @@ from havre.engine.settings import Settings
 from havre.image.images import Images
 from havre.network.networks import Networks
 from havre.registry.client import Client
+from havre.runtime.cgroup.support import Support
 from havre.runtime.link import Runtime
 from havre.store import Records
 
@@ -27,6 +28,8 @@ class Host:
     hostname: str
     seccomp: bool
     warnings: tuple[str, ...]
+    apparmor: bool = False
+    support: Support = field(default_factory=Support)
 
 
 @dataclass(frozen=True, slots=True)

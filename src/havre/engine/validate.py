@@ -1,12 +1,17 @@
 """Check a HostConfig before anything is made: what is wrong is refused with 400, what is not built yet with 501. Pure."""
 
-from typing import Any
-
+from havre.engine import security
+from havre.engine.checklimits import check_resources
+from havre.engine.rooms import Host
 from havre.engine.settings import BUILTIN_RUNTIME, Settings
+from havre.engine.stop import parse_signal
 from havre.errors import Conflict, InvalidParameter, NotImplementedHere
-from havre.spec.engine import ContainerConfig, HostConfig, Resources
+from havre.runtime import caps
+from havre.spec.engine import ContainerConfig, HostConfig
 
-MIN_MEMORY_BYTES = 6 << 20  # Docker's floor
+OOM_SCORE_MAX = 1000  # linux/oom.h
+MAX_NAME = 64  # __NEW_UTS_LEN, linux/utsname.h
+MAX_TERMINAL = 65535  # struct winsize holds 16 bits
 _JSON_FILE_OPTS = frozenset({"max-size", "max-file", "labels", "env", "tag"})
 _NOT_YET: dict[str, str] = {  # field -> flag; each arrives with its own room and is refused until then
     "volumes_from": "--volumes-from",
@@ -18,14 +23,22 @@ _NOT_YET: dict[str, str] = {  # field -> flag; each arrives with its own room an
 }
 
 
-def check(config: ContainerConfig, host: HostConfig, settings: Settings, cpus: int) -> list[str]:
-    """Return warnings. Raises InvalidParameter, Conflict or NotImplementedHere naming the field."""
+def check(
+    config: ContainerConfig, host: HostConfig, settings: Settings, cpus: int, machine: Host | None = None
+) -> list[str]:
+    """Return warnings; a limit the kernel lacks is taken out. Raises InvalidParameter, Conflict or NotImplementedHere."""
     _check_not_yet(host)
+    _check_config(config)
+    _check_numbers(host)
     _check_modes(config, host, settings)
     _check_security(host)
     _check_restart(host)
     _check_log(host, settings)
-    return check_resources(host, cpus) + _not_carried_out(config)
+    return (
+        check_resources(host, cpus, machine.support if machine else None)
+        + _security_warnings(host, machine)
+        + _not_carried_out(config)
+    )
 
 
 def _not_carried_out(config: ContainerConfig) -> list[str]:
@@ -47,36 +60,86 @@ def _check_not_yet(host: HostConfig) -> None:
             raise NotImplementedHere(f"{flag} is not there yet", hint=f"leave {flag} out")
 
 
+def _check_config(config: ContainerConfig) -> None:
+    if config.working_dir and not config.working_dir.startswith("/"):
+        raise InvalidParameter(
+            f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"
+        )
+    if config.stop_signal:
+        parse_signal(config.stop_signal)
+    for name, value in (("hostname", config.hostname), ("domainname", config.domainname)):
+        if value and (len(value) > MAX_NAME or not value.isprintable() or " " in value):
+            raise InvalidParameter(
+                f"invalid {name}: {value[: MAX_NAME + 1]!r}", hint="at most 64 letters, digits, - and ."
+            )
+
+
+def _check_numbers(host: HostConfig) -> None:
+    if (host.shm_size or 0) < 0:
+        raise InvalidParameter("SHM size can not be less than 0")
+    if not -OOM_SCORE_MAX <= (host.oom_score_adj or 0) <= OOM_SCORE_MAX:
+        raise InvalidParameter(
+            f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]"
+        )
+    if host.console_size and (
+        len(host.console_size) != 2 or not all(0 <= side <= MAX_TERMINAL for side in host.console_size)
+    ):
+        raise InvalidParameter(f"invalid console size {host.console_size}: two numbers, height and width")
+    if "" in (host.annotations or {}):
+        raise InvalidParameter("invalid Annotations: the empty string is not permitted as an annotation key")
+    for field, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
+        for word in getattr(host, field) or []:
+            _check_capability(name, word)
+
+
+def _check_capability(field: str, word: str) -> None:
+    try:
+        caps.normalise(word)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"invalid {field}: {error.message}", hint=error.hint) from None
+
+
 def _check_modes(config: ContainerConfig, host: HostConfig, settings: Settings) -> None:
-    if host.isolation not in (None, "", "default"):
-        raise InvalidParameter(f"invalid isolation '{host.isolation}': only default on Linux")
+    if (host.isolation or "").lower() not in ("", "default"):
+        raise InvalidParameter(f"invalid isolation ({host.isolation}): linux only supports 'default'")
+    if host.cgroup:
+        raise NotImplementedHere(
+            f"joining a control group ({host.cgroup}) is not there", hint="--cgroup-parent"
+        )
     if host.uts_mode not in (None, "", "host"):
         raise InvalidParameter(f"invalid UTS mode: {host.uts_mode}")
     if host.cgroupns_mode not in (None, "", "host", "private"):
         raise InvalidParameter(f"invalid cgroup namespace mode: {host.cgroupns_mode}")
     if host.pid_mode not in (None, "", "host", "private") and not _joins(host.pid_mode):
         raise InvalidParameter(f"invalid PID mode: {host.pid_mode}")
-    if host.ipc_mode not in (None, "", "host", "private", "none", "shareable"):
-        if _joins(host.ipc_mode):
-            raise NotImplementedHere("--ipc container:X is not there yet", hint="--ipc host")
+    if host.ipc_mode not in (None, "", "host", "private", "none", "shareable") and not _joins(host.ipc_mode):
         raise InvalidParameter(f"invalid IPC mode: {host.ipc_mode}")
-    if _joins(host.network_mode):
-        _check_joined_network(config, host)
     if host.runtime not in (None, "", BUILTIN_RUNTIME, "runc", "io.containerd.runc.v2", *settings.runtimes):
         raise InvalidParameter(
             f"unknown or invalid runtime name: {host.runtime}", hint="havre info shows the runtimes"
         )
 
 
-def _check_joined_network(config: ContainerConfig, host: HostConfig) -> None:
-    """`--network container:X` shares everything of the network, so nothing of it can be set."""
-    words = "conflicting options: {} and the network mode is container type"
-    if config.hostname:
-        raise InvalidParameter(words.format("hostname"))
+def check_conflicts(given: ContainerConfig, host: HostConfig) -> None:
+    """What the caller (not the image) asked for twice: `--network container:X` shares everything of the network."""
+    if host.uts_mode == "host" and given.hostname:
+        raise InvalidParameter("conflicting options: hostname and the UTS mode")
+    mode = host.network_mode or ""
+    if mode in ("container", "container:"):
+        raise InvalidParameter("invalid container format container:<name|id>")
+    if not _joins(mode):
+        return
+    words = "conflicting options: {}"
+    if given.hostname:
+        raise InvalidParameter(words.format("hostname and the network mode"))
+    if host.dns:
+        raise InvalidParameter(words.format("dns and the network mode"))
+    if host.extra_hosts:
+        raise InvalidParameter(words.format("custom host-to-IP mapping and the network mode"))
     if host.port_bindings or host.publish_all_ports:
-        raise InvalidParameter("conflicting options: port publishing and the container type network mode")
-    if host.dns or host.extra_hosts:
-        raise InvalidParameter(words.format("dns or custom host-to-IP mapping"))
+        raise InvalidParameter(words.format("port publishing and the container type network mode"))
+    if given.exposed_ports:
+        raise InvalidParameter(words.format("port exposing and the container type network mode"))
 
 
 def _joins(mode: str | None) -> bool:
@@ -85,14 +148,26 @@ def _joins(mode: str | None) -> bool:
 
 def _check_security(host: HostConfig) -> None:
     for text in host.security_opt or []:
-        key, _, value = text.replace(":", "=", 1).partition("=") if "=" not in text else text.partition("=")
-        if key in ("seccomp", "no-new-privileges", "systempaths", "label", "apparmor", "writable-cgroups"):
-            if key == "systempaths" and value != "unconfined":
-                raise InvalidParameter(f"invalid --security-opt 2: {text!r}")
-            if key == "apparmor" and value not in ("unconfined", ""):
-                raise InvalidParameter(f"AppArmor is not enabled on this host: --security-opt {text}")
-            continue
-        raise InvalidParameter(f'invalid --security-opt 1: "{text}"')
+        key, value = security.split(text)
+        if key not in security.KNOWN:
+            raise InvalidParameter(f'invalid --security-opt 1: "{text}"')
+        if not value and key != "no-new-privileges":
+            raise InvalidParameter(f'invalid --security-opt 1: "{text}"')
+        if key in security.FLAGS and value.lower() not in ("", *security.TRUE, *security.FALSE):
+            raise InvalidParameter(f'invalid --security-opt 2: "{text}"')
+        if key == "systempaths" and value != "unconfined":
+            raise InvalidParameter(f'invalid --security-opt 2: "{text}"')
+
+
+def _security_warnings(host: HostConfig, machine: Host | None) -> list[str]:
+    """Labels and profiles of a security module that this host does not run: said, as they cannot be obeyed."""
+    found = []
+    for key, value in (security.split(text) for text in host.security_opt or []):
+        if key == "label" and value != "disable":
+            found.append(f"SELinux is not enabled on this host. Label {value} discarded.")
+        if key == "apparmor" and value != "unconfined" and not (machine and machine.apparmor):
+            found.append(f"AppArmor is not enabled on this host. Profile {value} discarded.")
+    return found
 
 
 def _check_restart(host: HostConfig) -> None:
@@ -122,75 +197,3 @@ def _check_log(host: HostConfig, settings: Settings) -> None:
         )
     if driver == "json-file" and (unknown := sorted(set(options) - _JSON_FILE_OPTS)):
         raise InvalidParameter(f"unknown log opt '{unknown[0]}' for json-file log driver")
-
-
-def check_resources(limits: Resources, cpus: int) -> list[str]:
-    """Check the limits of create and update; return Docker's warnings."""
-    _check_memory(limits)
-    _check_cpu(limits, cpus)
-    weight = limits.blkio_weight or 0
-    if weight and not 10 <= weight <= 1000:
-        raise InvalidParameter("Range of blkio weight is from 10 to 1000")
-    if any((limits.cpu_count, limits.cpu_percent, limits.io_maximum_iops, limits.io_maximum_bandwidth)):
-        raise InvalidParameter("CpuCount, CpuPercent and IOMaximum* are for Windows hosts")
-    warnings = []
-    if limits.kernel_memory:
-        warnings.append("kernel memory limits are gone from the kernel (since 5.4). Limitation discarded.")
-    if limits.oom_kill_disable and not limits.memory:
-        warnings.append(
-            "OOM killer is disabled for the container, but no memory limit is set, this can crash the host"
-        )
-    return warnings
-
-
-def _check_memory(limits: Resources) -> None:
-    memory, swap, reservation = limits.memory or 0, limits.memory_swap or 0, limits.memory_reservation or 0
-    if 0 < memory < MIN_MEMORY_BYTES:
-        raise InvalidParameter("Minimum memory limit allowed is 6MB")
-    if memory < 0 or reservation < 0:
-        raise InvalidParameter("a memory limit cannot be negative")
-    if swap > 0 and not memory:
-        raise InvalidParameter(
-            "You should always set the Memory limit when using Memoryswap limit, see usage"
-        )
-    if 0 < swap < memory:
-        raise InvalidParameter("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if memory and reservation > memory:
-        raise InvalidParameter(
-            "Minimum memory limit can not be less than memory reservation limit, see usage"
-        )
-    if (swappiness := limits.memory_swappiness) is not None and not -1 <= swappiness <= 100:
-        raise InvalidParameter(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
-
-
-def _check_cpu(limits: Resources, cpus: int) -> None:
-    nano = limits.nano_cpus or 0
-    if nano and (limits.cpu_period or limits.cpu_quota):
-        raise InvalidParameter("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
-    if nano < 0 or nano > cpus * 1_000_000_000:
-        raise InvalidParameter(
-            f"range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        )
-    if (period := limits.cpu_period or 0) and not 1000 <= period <= 1_000_000:
-        raise InvalidParameter(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
-        )
-    if 0 < (limits.cpu_quota or 0) < 1000:
-        raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    for field in ("cpuset_cpus", "cpuset_mems"):
-        if text := getattr(limits, field):
-            _check_cpuset(text, field, cpus)
-
-
-def _check_cpuset(text: str, field: str, cpus: int) -> None:
-    try:
-        parts: list[Any] = [[int(end) for end in part.split("-")] for part in text.split(",")]
-        good = all(1 <= len(ends) <= 2 and ends[0] <= ends[-1] and min(ends) >= 0 for ends in parts)
-    except ValueError:
-        good = False
-    if not good:
-        raise InvalidParameter(f"Invalid value {text} for {field.replace('_', ' ')}")
-    if field == "cpuset_cpus" and max(ends[-1] for ends in parts) >= cpus:
-        raise InvalidParameter(
-            f"Requested CPUs are not available - requested {text}, available: 0-{cpus - 1}"
-        )

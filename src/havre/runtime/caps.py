@@ -35,7 +35,7 @@ def normalise(name: str) -> str:
     if full not in NUMBERS:
         near = difflib.get_close_matches(full, ALL, 1)
         raise InvalidParameter(
-            f"unknown capability: {name!r}", hint=near[0] if near else "man 7 capabilities"
+            f'unknown capability: "{full}"', hint=near[0] if near else "man 7 capabilities"
         )
     return full
 

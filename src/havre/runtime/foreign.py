@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from havre.errors import HavreError, KernelError
 from havre.linux import netlink
 from havre.linux import syscalls as sys
-from havre.runtime import identity, init, rootfs, spawn, wire
+from havre.runtime import elsewhere, identity, init, rootfs, spawn, wire
 from havre.runtime.start import as_failure
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ def _config(plan: "RunPlan", root: str) -> dict[str, Any]:
     """Return the config.json: the plan's, with what Havre keeps beside it put in."""
     if plan["init"]:
         raise HavreError("--init needs Havre's own runtime", hint="leave --runtime or --init out")
+    if any(elsewhere.is_elsewhere(mount.get("source") or "") for mount in plan["config"].get("mounts") or []):
+        raise HavreError("--ipc container:X needs Havre's own runtime", hint="leave --runtime out")
     config = {**plan["config"], "ociVersion": OCI_VERSION}
     config["root"] = {**(config.get("root") or {}), "path": root}
     config["process"] = {**config["process"], "user": dict(config["process"].get("user") or {})}

@@ -169,9 +169,21 @@ def _join(program: "Program", without: "Sequence[str]") -> None:
     """Join namespaces by path. A mount namespace comes last, as the others' paths are the host's."""
     joins = [join for join in program["joins"] if join[0] not in without]
     fds = [open_namespace(path) for _, _, path in joins]
+    if program["sysctl"]:
+        _refuse_own(joins, fds)
     for (_, flag, path), fd in zip(joins, fds, strict=True):
         sys.setns(fd, flag, path)
         os.close(fd)
+
+
+def _refuse_own(joins: "list[tuple[str, int, str]]", fds: list[int]) -> None:
+    """A path may lead back to the host's own namespace: a sysctl written there would change the host."""
+    for (kind, _, path), fd in zip(joins, fds, strict=True):
+        if (name := {"network": "net", "ipc": "ipc", "uts": "uts"}.get(kind)) is None:
+            continue
+        own, there = os.stat(f"/proc/self/ns/{name}"), os.fstat(fd)
+        if (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino):
+            raise KernelError("sysctl", f"in the host's {kind} namespace {path}", 1)
 
 
 def _open_console(process: "Process", channel: socket.socket) -> int:
@@ -199,8 +211,6 @@ def start_process(
     """The last steps, the same for run and exec: session, streams, limits, directory, user, filter, execve."""
     os.setsid()
     _connect_streams(stdio, slave, process["size"])
-    for text in identity.set_rlimits(process):
-        tell(channel, ("warn", text))
     identity.set_scheduling(process)
     uid, gid, groups, home = _identity(process)
     _own_streams(uid, slave)
@@ -214,6 +224,8 @@ def start_process(
     environment = read_environment(process["env"], home)
     _change_directory(process["cwd"])
     refuse_magic(process["args"][0], environment)
+    for text in identity.set_rlimits(process):  # late: opening files has an end with --ulimit nofile=3
+        tell(channel, ("warn", text))
     sys.close_on_exec_from(3 + process["preserve_fds"])  # a container's own filter may not know close_range
     identity.become(process, uid, gid, groups)
     if gate:

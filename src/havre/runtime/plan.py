@@ -145,7 +145,7 @@ def compile_plan(plan: RunPlan, layout: Layout) -> Program:
         nodes=[*_default_nodes(), *(_node(device) for device in linux.get("devices") or [])],
         masked=[_absolute(path) for path in linux.get("maskedPaths") or []],
         readonly=[_absolute(path) for path in linux.get("readonlyPaths") or []],
-        sysctl=[_sysctl(key, value, config, flags) for key, value in (linux.get("sysctl") or {}).items()],
+        sysctl=[_sysctl(key, value, flags, joins) for key, value in (linux.get("sysctl") or {}).items()],
         process=process,
         cgroup=cgroup,
         veths=plan["veths"],
@@ -314,15 +314,15 @@ def _node(device: dict[str, Any]) -> tuple[str, str, int, int, int, int, int]:
 _SYSCTL_IPC = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
 
 
-def _sysctl(key: str, value: Any, config: OciConfig, flags: int) -> tuple[str, str]:
-    """Only what belongs to a namespace of the container's own; anything else would change the host."""
+def _sysctl(key: str, value: Any, flags: int, joins: Sequence[tuple[str, int, str]]) -> tuple[str, str]:
+    """Only what belongs to a namespace of the container's own or a joined one; anything else would change the host."""
     namespace = "network" if key.startswith("net.") else "ipc" if key.startswith(_SYSCTL_IPC) else ""
     if key in ("kernel.domainname", "kernel.hostname"):
         namespace = "uts"
     parts = key.replace("/", ".").split(".")
     if not namespace or ".." in key or not all(parts):
         raise InvalidParameter(f"sysctl {key!r} is not in a separate kernel namespace")
-    if not flags & NAMESPACES[namespace]:
+    if not flags & NAMESPACES[namespace] and namespace not in (kind for kind, _, _ in joins):
         raise InvalidParameter(f"sysctl {key!r} is not allowed in the host's {namespace} namespace")
     return "/".join(parts) if "/" not in key else key, str(value)
 

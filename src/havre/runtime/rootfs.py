@@ -9,7 +9,7 @@ import stat
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
-from havre.runtime import copytree, idmapped, overlay
+from havre.runtime import copytree, elsewhere, idmapped, overlay
 
 IN_ROOT = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
 PATH_FD = os.O_PATH
@@ -204,6 +204,8 @@ def _can_wait(program: "Program", mount: tuple) -> bool:  # type: ignore[type-ar
         or mount[8] not in (0, sys.MS_PRIVATE, sys.MS_UNBINDABLE)
     ):
         return False
+    if elsewhere.is_elsewhere(mount[2]):
+        return False
     source, place = mount[2].rstrip("/") + "/", program["mount_at"] + "/"
     return not source.startswith(place) and not place.startswith(source)
 
@@ -211,7 +213,8 @@ def _can_wait(program: "Program", mount: tuple) -> bool:  # type: ignore[type-ar
 def _open_source(mount: tuple, opened: list[int]) -> list[int]:  # type: ignore[type-arg]
     """Return `opened`, with detached copies of what a mount shows of the host."""
     if mount[0] == "bind":
-        opened.append(sys.open_tree(mount[2], sys.OPEN_TREE_CLONE | (sys.AT_RECURSIVE if mount[3] else 0)))
+        open_tree = elsewhere.open_tree if elsewhere.is_elsewhere(mount[2]) else sys.open_tree
+        opened.append(open_tree(mount[2], sys.OPEN_TREE_CLONE | (sys.AT_RECURSIVE if mount[3] else 0)))
     elif mount[0] == "cgroup" and not mount[4]:
         for _, path in mount[3]:
             opened.append(sys.open_tree(path, sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE))
