@@ -71,6 +71,7 @@ class Daemon:
         self.socket = str(root / "d.sock")
         self.url = f"unix://{self.socket}"
         self.log = root / "havred.log"
+        self.entry = ["-m", "havre.daemon"]
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
         self._holder = subprocess.Popen(
@@ -102,8 +103,7 @@ class Daemon:
         roots = ["--data-root", str(self.root / "data"), "--exec-root", str(self.root / "run")]
         words = [
             sys.executable,
-            "-m",
-            "havre.daemon",
+            *self.entry,
             *roots,
             "-H",
             self.url,
@@ -135,7 +135,7 @@ class Daemon:
         return self._process.pid
 
     def close(self) -> None:
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             for line in self.docker("ps", "-aq").stdout.split():
                 self.docker("rm", "-f", line)
             self.end()
@@ -178,6 +178,14 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def own_daemon(tmp_path: Path) -> Iterator[Daemon]:
     """A daemon for one test, which may kill it."""
     yield from _daemon(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_daemon() -> type[Daemon]:
+    """For tests that start it their own way. Skips where it cannot run."""
+    if reason := why_not():
+        pytest.skip(reason)
+    return Daemon
 
 
 def _daemon(root: Path) -> Iterator[Daemon]:

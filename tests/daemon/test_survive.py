@@ -27,7 +27,10 @@ def host_state(daemon) -> dict[str, object]:
     instance = hashlib.sha256(str(daemon.root / "data").encode()).hexdigest()[
         :8
     ]  # other daemons run beside us
-    groups = Path("/sys/fs/cgroup").glob(f"**/havre-{instance}/*/")
+    tops = [
+        each for pattern in ("", "*/") for each in Path("/sys/fs/cgroup").glob(f"{pattern}havre-{instance}")
+    ]
+    groups = [folder for top in tops for folder in top.iterdir()]
     found["cgroups"] = sorted(str(path) for path in groups if path.is_dir())
     for folder in ("data/containers", "run/containers", "data/image/snapshots", "data/image/trash"):
         found[folder] = sorted(os.listdir(daemon.root / folder)) if (daemon.root / folder).is_dir() else []

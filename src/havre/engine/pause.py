@@ -2,7 +2,7 @@
 
 from havre.engine.container import Container
 from havre.engine.rooms import Rooms
-from havre.errors import Conflict
+from havre.errors import Conflict, HavreError
 from havre.runtime.cgroup import files as cgroup
 from havre.runtime.cgroup.layout import host_layout
 from havre.runtime.cgroup.plan import make_plan
@@ -33,6 +33,14 @@ async def unpause(rooms: Rooms, ref: str) -> None:
         container.state.status = "running"
         rooms.containers.save(container)
     rooms.events.publish("container", "unpause", container.id, container.attributes())
+
+
+async def let_die(rooms: Rooms, container: Container) -> None:
+    """Thaw a paused container that has got its last signal, as Docker does: what is frozen does not die. Never raises."""
+    try:
+        await unpause(rooms, container.id)
+    except HavreError:
+        pass  # not paused, or gone already
 
 
 def freezer(rooms: Rooms, container: Container) -> str:

@@ -6,6 +6,7 @@ import signal
 
 from havre.engine.container import Container
 from havre.engine.finish import wake
+from havre.engine.pause import let_die
 from havre.engine.rooms import Rooms
 from havre.errors import Conflict, NotFound
 from havre.tasks import in_disk_thread, in_net_thread
@@ -28,7 +29,7 @@ async def remove_container(rooms: Rooms, container: Container, *, force: bool) -
     if container.running:
         if not force:
             _refuse(container)
-        await _kill(container)
+        await _kill(rooms, container)
     async with container.lock:
         if container.running:
             _refuse(container)
@@ -54,13 +55,14 @@ def _refuse(container: Container) -> None:
     )
 
 
-async def _kill(container: Container) -> None:
+async def _kill(rooms: Rooms, container: Container) -> None:
     container.state.stopped_by_user = True
     try:
         if container.monitor is not None:
             container.monitor.kill(signal.SIGKILL)
     except NotFound:
         pass  # it has just ended by itself
+    await let_die(rooms, container)
     try:
         await asyncio.wait_for(container.ended.wait(), KILL_TIMEOUT_S)
     except TimeoutError:

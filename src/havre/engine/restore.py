@@ -7,10 +7,12 @@ from havre import clock, log
 from havre.engine import policy
 from havre.engine.container import Container
 from havre.engine.finish import finish
+from havre.engine.pause import freezer
 from havre.engine.remove import remove_container
 from havre.engine.rooms import Rooms
 from havre.engine.supervise import begin, report, watch
 from havre.errors import HavreError
+from havre.runtime.cgroup import files as cgroup
 from havre.runtime.link import Monitor
 from havre.spec.runplan import ExitRecord
 from havre.tasks import in_disk_thread, in_net_thread, spawn
@@ -61,7 +63,8 @@ async def _adopted(rooms: Rooms, container: Container, monitor: Monitor) -> None
     """Still running: nothing of it was touched by the daemon's end."""
     state = container.state
     if not container.running:
-        state.status, state.started_nanos = "running", state.started_nanos or clock.now_nanos()
+        state.started_nanos = state.started_nanos or clock.now_nanos()
+    state.status = "paused" if cgroup.frozen(freezer(rooms, container)) else "running"
     state.pid = monitor.pid
     container.monitor = monitor
     rooms.containers.save(container)

@@ -5,6 +5,7 @@ import signal as signals
 
 from havre.engine.container import Container
 from havre.engine.finish import wake
+from havre.engine.pause import let_die
 from havre.engine.rooms import Rooms
 from havre.engine.settings import STOP_TIMEOUT_S
 from havre.engine.supervise import begin
@@ -55,6 +56,7 @@ async def _stop(rooms: Rooms, container: Container, timeout_s: int | None, signa
     container.state.stopped_by_user = True
     rooms.containers.save(container)
     _send(rooms, container, number)
+    await let_die(rooms, container)
     if await _ended_within(container, None if timeout_s < 0 else timeout_s):
         return
     _send(rooms, container, signals.SIGKILL)
@@ -105,11 +107,14 @@ async def kill(rooms: Rooms, ref: str, signal: str = "") -> None:
     number = parse_signal(signal or "SIGKILL")
     if not container.running or container.monitor is None:
         raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
-    if number in (signals.SIGKILL, parse_signal(container.record.config.stop_signal or "SIGTERM")):
+    last = number in (signals.SIGKILL, parse_signal(container.record.config.stop_signal or "SIGTERM"))
+    if last:
         container.state.stopped_by_user = True
         rooms.containers.save(container)
     monitor = container.monitor
     _send(rooms, container, number)
+    if last:
+        await let_die(rooms, container)
     if number == signals.SIGKILL:
         await asyncio.wait({monitor.exited}, timeout=KILL_TIMEOUT_S)
         await _ended_within(container, KILL_TIMEOUT_S)

@@ -95,18 +95,18 @@ class Content:
     def put(self, data: bytes, digest: str = "") -> str:
         """Store small content; return its digest. Raises DigestMismatch when it is not `digest`."""
         wanted = digest or f"sha256:{hashlib.sha256(data).hexdigest()}"
-        with self.ingest(wanted, len(data)) as writer:
-            writer.restart()
+        with self.ingest(wanted, len(data), private=True) as writer:
             writer.write(data)
             writer.commit()
         return wanted
 
-    def ingest(self, digest: str, size: int) -> "Ingest":
+    def ingest(self, digest: str, size: int, *, private: bool = False) -> "Ingest":
         """Begin or resume receiving a blob; `size` -1 when it is not known. Raises InvalidParameter.
 
-        A second one for the same digest at the same time gets a part of its own, which is not resumed.
+        A second one for the same digest at the same time gets a part of its own, which is not resumed; so does a `private` one.
         """
-        return Ingest(self._ingest / digest.replace(":", "-"), self.path(digest), digest, size)
+        part = self._ingest / digest.replace(":", "-")
+        return Ingest(_private(part) if private else part, self.path(digest), digest, size)
 
     def adopt(self, file: Path, digest: str) -> None:
         """Move a finished file of this filesystem in. The caller has computed `digest` from the bytes it wrote."""
@@ -137,6 +137,10 @@ class Content:
                 yield f"{algorithm}:{name}"
 
 
+def _private(part: Path) -> Path:
+    return part.with_name(f"{part.name}{PRIVATE}{os.urandom(6).hex()}")
+
+
 class Ingest:
     """One blob on its way. Use as a context manager: what is not committed stays as a resumable part, or goes with `abort`."""
 
@@ -156,7 +160,7 @@ class Ingest:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(fd)
-                self._part = self._part.with_name(f"{self._part.name}{PRIVATE}{os.urandom(6).hex()}")
+                self._part = _private(self._part)
                 continue
             try:
                 if os.path.samestat(os.fstat(fd), os.stat(self._part)):

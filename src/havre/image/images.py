@@ -32,6 +32,7 @@ from havre.spec.platform import choose, host_platform
 from havre.store import Records
 
 TARGET, NAME = "image", "imagename"
+DUE = "collection"  # one record of this kind: something may lie about that no image refers to; the next start looks too
 HELLO = "docker.io/library/hello-world:latest"
 _SHORT_ID = re.compile(r"(?:sha256:)?([a-f0-9]{1,64})")
 Progress = Callable[[dict[str, Any]], None]
@@ -63,9 +64,11 @@ class Images:
         }
         self._names: Mapping[str, str] = {key: doc.decode() for key, doc in records.all(NAME)}
         self._seen: dict[tuple[str, str], Image] = {}
-        self._leases = 0
-        self._collect_due = False
+        self._leases = self._tidying = 0
+        self._collect_due = bool(records.all(DUE))
         self.arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # what pulls bring
+        if self._collect_due:
+            self.collect()  # a crash came between a removal, or a load, and its end
 
     @contextmanager
     def lease(self, *, tidy: bool = False) -> Iterator[None]:
@@ -75,7 +78,10 @@ class Images:
         it goes when the last lease ends.
         """
         with self._lock:
+            if tidy:
+                self._records.put(DUE, DUE, b"")
             self._leases += 1
+            self._tidying += tidy
         try:
             yield
         except BaseException:
@@ -84,8 +90,14 @@ class Images:
         finally:
             with self._lock:
                 self._leases -= 1
-                if self._collect_due and not self._leases:
-                    self.collect()
+                self._tidying -= tidy
+                self._end_lease()
+
+    def _end_lease(self) -> None:
+        if self._collect_due and not self._leases:
+            self.collect()
+        elif not self._collect_due and not self._tidying:
+            self._records.delete(DUE, DUE)
 
     # finding
 
@@ -291,6 +303,7 @@ class Images:
                     self._records.delete(NAME, name)
                 if plan.delete:
                     self._records.delete(TARGET, plan.digest)
+                    self._records.put(DUE, DUE, b"")
             self._names = {name: digest for name, digest in self._names.items() if name not in plan.names}
             if plan.delete:
                 self._targets = {key: one for key, one in self._targets.items() if key != plan.digest}
@@ -302,8 +315,13 @@ class Images:
     def collect(self) -> int:
         """Remove blobs and layers that no image and no snapshot needs; return the bytes freed. Put off while a lease is held."""
         with self._lock:
-            self._collect_due = bool(self._leases)
-            return 0 if self._leases else collect.collect(self)
+            self._collect_due = True
+            if self._leases:
+                return 0
+            freed = collect.collect(self)
+            self._collect_due = False
+            self._records.delete(DUE, DUE)
+            return freed
 
     def usage(self) -> int:
         """Bytes that all layers and blobs take, each counted once."""

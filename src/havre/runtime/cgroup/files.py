@@ -110,8 +110,19 @@ def thaw(state_file: str) -> None:
     _write(state_file, "0" if state_file.endswith("cgroup.freeze") else "THAWED")
 
 
+def frozen(state_file: str) -> bool:
+    """Whether it is frozen, or about to be; False when the group has gone."""
+    try:
+        text = _read(state_file).strip()
+    except OSError:
+        return False
+    return text not in ("0", "THAWED")
+
+
 def kill(plan: "CgroupPlan") -> None:
     """SIGKILL everything inside until nothing is: for containers that share a pid namespace. Does nothing without the group."""
+    if plan["freezer"] and frozen(plan["freezer"]):
+        thaw(plan["freezer"])  # v1: what is frozen does not even die
     for path in plan["directories"][:1]:
         for _ in range(REMOVE_TRIES):  # what is forked meanwhile needs another round
             try:
