@@ -8,7 +8,7 @@ from havre.engine.checklimits import check_resources
 from havre.engine.settings import Settings
 from havre.engine.validate import check, check_conflicts
 from havre.errors import Conflict, HavreError, InvalidParameter, NotImplementedHere
-from havre.spec.engine import ContainerConfig, HostConfig, LogConfig, Resources, RestartPolicy
+from havre.spec.engine import ContainerConfig, HostConfig, Resources, RestartPolicy
 
 SETTINGS = Settings(Path("/d"), Path("/e"), "00000000", "/havre-00000000")
 
@@ -60,8 +60,6 @@ def test_good_limits_pass_without_warning() -> None:
         (HostConfig(restart_policy=RestartPolicy(name="bogus")), InvalidParameter),
         (HostConfig(restart_policy=RestartPolicy(name="always", maximum_retry_count=1)), InvalidParameter),
         (HostConfig(restart_policy=RestartPolicy(name="always"), auto_remove=True), Conflict),
-        (HostConfig(log_config=LogConfig(type="bogus")), InvalidParameter),
-        (HostConfig(log_config=LogConfig(type="json-file", config={"bogus": "1"})), InvalidParameter),
     ],
 )
 def test_what_cannot_be_done_is_refused(host: HostConfig, kind: type[HavreError]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from havre.errors import InvalidParameter, KernelError
 from havre.logs import jsonfile
+from havre.logs.open import open_log
 
 AT = 1_795_521_600_123_456_789  # 2026-11-24T12:00:00.123456789Z
 
@@ -20,9 +21,13 @@ def open_at(folder, **changes):
         "path": str(folder / "c-json.log"),
         "max_size_bytes": 0,
         "max_files": 1,
-        "extra": {},
+        "attributes": {},
+        "format": "json",
+        "compress": False,
+        "buffer_bytes": 0,
+        "remote": {},
     }
-    return jsonfile.open_log({**plan, **changes})
+    return open_log({**plan, **changes})
 
 
 def rows(folder, name="c-json.log"):
@@ -62,7 +67,7 @@ def test_time_has_no_trailing_zeros(tmp_path, nanos, text):
 
 
 def test_attributes_stand_between_stream_and_time_when_asked(tmp_path):
-    log = open_at(tmp_path, extra={"b": 'quo"te', "a": "1"})
+    log = open_at(tmp_path, attributes={"b": 'quo"te', "a": "1"})
     log.write(b"stdout", b"x\ny\n", AT)
     log.close()
     assert (tmp_path / "c-json.log").read_bytes().count(
@@ -146,9 +151,9 @@ def test_full_disk_drops_rows_and_tells_how_many(tmp_path):
     """RLIMIT_FSIZE stands in for the full disk: the kernel writes what fits and then refuses."""
     code = """if 1:
         import resource, sys
-        from havre.logs import jsonfile
-        plan = {"driver": "json-file", "path": sys.argv[1], "max_size_bytes": 0, "max_files": 1, "extra": {}}
-        log = jsonfile.open_log(plan)
+        from havre.logs.open import open_log
+        plan = {"driver": "json-file", "path": sys.argv[1], "max_size_bytes": 0, "max_files": 1, "attributes": {}, "format": "json", "compress": False}
+        log = open_log(plan)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
         for number in range(40):
             log.write(b"stdout", b"line %d\\n" % number, 1)
@@ -203,7 +208,21 @@ def test_import_is_lean():
         "havre.logs",
         "havre.logs.escape",
         "havre.logs.jsonfile",
+        "havre.logs.lines",
+        "havre.logs.logfile",
+        *IN_THE_ZYGOTE,
     }
 
 
+IN_THE_ZYGOTE = {
+    "_ctypes",
+    "ctypes._endian",
+    "types",
+    "_struct",
+    "ctypes",
+    "havre.linux",
+    "havre.linux.syscalls",
+    "select",
+    "struct",
+}
 SRC = os.path.dirname(os.path.dirname(os.path.dirname(jsonfile.__file__)))

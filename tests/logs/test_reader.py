@@ -9,7 +9,8 @@ import pytest
 
 from havre.errors import KernelError
 from havre.linux import inotify
-from havre.logs import files, jsonfile, reader
+from havre.logs import files, reader
+from havre.logs.open import open_log
 
 S = 1_000_000_000
 AT = 1_795_521_600 * S
@@ -21,12 +22,16 @@ def make_plan(folder, size=0, count=3):
         "path": str(folder / "c-json.log"),
         "max_size_bytes": size,
         "max_files": count,
-        "extra": {},
+        "attributes": {},
+        "format": "json",
+        "compress": False,
+        "buffer_bytes": 0,
+        "remote": {},
     }
 
 
 def write_lines(plan, numbers, *, stream=b"stdout"):
-    log = jsonfile.open_log(plan)
+    log = open_log(plan)
     for number in numbers:
         log.write(stream, b"line %d\n" % number, AT + number * S)
     log.close()
@@ -47,7 +52,7 @@ def numbers(rows):
 
 def test_rows_come_back_as_written(tmp_path):
     plan = make_plan(tmp_path)
-    log = jsonfile.open_log(plan)
+    log = open_log(plan)
     log.write(b"stdout", b'a "quoted" line\n', AT + 5)
     log.write(b"stderr", b"bad \xff byte", AT + 6)
     log.close()
@@ -82,7 +87,7 @@ def test_tail_counts_across_rotated_files(tmp_path, tail, size):
 
 def test_tail_reads_only_the_end_of_a_large_file(tmp_path, monkeypatch):
     plan = make_plan(tmp_path)
-    log = jsonfile.open_log(plan)
+    log = open_log(plan)
     log.write(b"stdout", b"".join(b"line %d\n" % number for number in range(100_000)), AT)
     log.close()
     read = []
@@ -153,8 +158,8 @@ def test_follow_has_the_last_line_when_the_end_comes_at_once(tmp_path, by_future
 
 WRITER = """if 1:
     import sys
-    from havre.logs import jsonfile
-    log = jsonfile.open_log({"driver": "json-file", "path": sys.argv[1], "max_size_bytes": int(sys.argv[2]), "max_files": 50, "extra": {}})
+    from havre.logs.open import open_log
+    log = open_log({"driver": "json-file", "path": sys.argv[1], "max_size_bytes": int(sys.argv[2]), "max_files": 50, "attributes": {}, "format": "json", "compress": False})
     for first in range(0, 50000, 50):
         log.write(b"stdout", b"".join(b"line %d\\n" % n for n in range(first, first + 50)), 1795521600000000000 + first)
     log.close()
@@ -187,7 +192,7 @@ def test_follow_goes_on_when_a_single_file_starts_anew(tmp_path):
     plan = make_plan(tmp_path, 1000, 1)
 
     async def act(ended):
-        log = jsonfile.open_log(plan)
+        log = open_log(plan)
         for number in range(60):
             log.write(b"stdout", b"line %d\n" % number, AT + number)
             await asyncio.sleep(0.005)
@@ -202,7 +207,7 @@ def test_follow_goes_on_when_a_single_file_starts_anew(tmp_path):
 
 def test_follow_ends_at_until_when_nothing_is_written(tmp_path):
     plan = make_plan(tmp_path)
-    log = jsonfile.open_log(plan)
+    log = open_log(plan)
     log.write(b"stdout", b"line 0\n", time.time_ns())
     log.close()
     started = time.monotonic()
@@ -257,3 +262,49 @@ def test_open_all_takes_each_file_once_when_a_rotation_comes_between(tmp_path, m
         rows += some
     cursor.close()
     assert numbers(rows) == list(range(16))
+
+
+@pytest.mark.parametrize("form", [("json-file", "json"), ("local", "local")])
+def test_since_is_searched_and_not_read_up_to(tmp_path, monkeypatch, form):
+    """10 MB, and what is read to find the last rows is less than a twentieth of it."""
+    plan = {**make_plan(tmp_path), "driver": form[0], "format": form[1]}
+    log = open_log(plan)
+    for number in range(10_000):
+        log.write(b"stdout", b"line %d %s\n" % (number, b"x" * 1000), AT + number * S)
+    log.close()
+    read_bytes, pread = [], os.pread
+
+    def counting(fd, size, offset):
+        data = pread(fd, size, offset)
+        read_bytes.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "pread", counting)
+    for first in (0, 1, 5000, 9998):
+        read_bytes.clear()
+        cursor = files.Cursor(plan["path"], tail=None, since_nanos=AT + first * S, form=form[1])
+        assert sum(read_bytes) < 2_000_000
+        rows = cursor.next_rows()
+        cursor.close()
+        assert rows[0][1] <= AT + first * S
+    read_bytes.clear()
+    assert numbers(collect(plan, since=AT + 9_990 * S)) == list(range(9_990, 10_000))
+    assert sum(read_bytes) < 2_000_000
+
+
+def test_since_finds_rows_that_are_a_little_out_of_order(tmp_path):
+    plan = make_plan(tmp_path)
+    log = open_log(plan)
+    for number in range(5000):
+        late = 3 if number % 7 == 0 else 0
+        log.write(b"stdout", b"line %d %s\n" % (number, b"x" * 100), AT + (number - late) * S)
+    log.close()
+    wanted = [n for n in range(5000) if n - (3 if n % 7 == 0 else 0) >= 2500]
+    assert numbers(collect(plan, since=AT + 2500 * S)) == wanted
+
+
+def test_details_stand_in_front_of_the_line(tmp_path):
+    plan = {**make_plan(tmp_path), "attributes": {"tag": "a b", "com.example": "x=1"}}
+    write_lines(plan, [1])
+    assert collect(plan, detailed=True)[0][2] == b"com.example=x%3D1,tag=a+b line 1\n"
+    assert collect({**plan, "path": plan["path"]}, detailed=False)[0][2] == b"line 1\n"

@@ -161,14 +161,22 @@ def test_start_names_the_command_when_it_cannot_run(harness, client, args, error
                     "path": "/missing/x",
                     "max_size_bytes": 0,
                     "max_files": 1,
-                    "extra": {},
+                    "attributes": {},
                 }
             },
             KernelError,
             "open /missing/x",
         ),
         (
-            {"log": {"driver": "splunk", "path": "/x", "max_size_bytes": 0, "max_files": 1, "extra": {}}},
+            {
+                "log": {
+                    "driver": "splunk",
+                    "path": "/x",
+                    "max_size_bytes": 0,
+                    "max_files": 1,
+                    "attributes": {},
+                }
+            },
             HavreError,
             "splunk",
         ),

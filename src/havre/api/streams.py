@@ -98,6 +98,7 @@ async def logs(call: Call) -> None:
         timestamps=decode.flag(request, "timestamps"),
         tail=None if count < 0 else count,
         follow=decode.flag(request, "follow"),
+        details=decode.flag(request, "details"),
     )
     kind = RAW if found.tty or call.version < (1, 42) else MULTIPLEXED
     await _send_lines(await request.stream(200, kind), found)

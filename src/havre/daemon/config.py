@@ -10,6 +10,7 @@ from typing import Any
 
 from havre.engine.settings import RuntimeChoice, Settings
 from havre.errors import InvalidParameter
+from havre.logs import options as log_options
 from havre.units import parse_bytes
 
 DATA_ROOT = "/var/lib/havre"
@@ -79,8 +80,7 @@ def _settings(values: Mapping[str, Any], data_root: Path, exec_root: Path, insta
         cgroup_parent=values.get("cgroup-parent") or f"/havre-{instance}",
         runtimes=_runtimes(values.get("runtimes") or {}),
         default_runtime=values.get("default-runtime") or "havre",
-        log_driver=values.get("log-driver") or "json-file",
-        log_opts=dict(values.get("log-opts") or {}),
+        **_log_defaults(values),
         default_ulimits=_ulimits(values.get("default-ulimits") or {}),
         shm_size_bytes=_shm_size(values.get("default-shm-size")),
         init=bool(values.get("init")),
@@ -97,6 +97,17 @@ def _settings(values: Mapping[str, Any], data_root: Path, exec_root: Path, insta
         shutdown_timeout_s=int(values.get("shutdown-timeout") or 15),
         debug=bool(values.get("debug")),
     )
+
+
+def _log_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    driver, options = values.get("log-driver") or "json-file", values.get("log-opts") or {}
+    if not isinstance(options, dict) or not all(isinstance(each, str) for each in options.values()):
+        raise InvalidParameter("log-opts needs texts", hint='"log-opts": {"max-size": "10m"}')
+    try:
+        log_options.check(driver, options)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"failed to set log opts: {error.message}", hint=error.hint) from None
+    return {"log_driver": driver, "log_opts": options}
 
 
 def _shm_size(value: int | str | None) -> int:

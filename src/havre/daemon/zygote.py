@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from havre.logs.jsonfile import open_log
+from havre.logs.open import open_log
 from havre.runtime import selfexec, zygote
 
 if TYPE_CHECKING:

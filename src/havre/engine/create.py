@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from havre import clock, ids
-from havre.engine import devices, joining, mounts, names, security, validate
+from havre.engine import devices, joining, mounts, names, plan, security, validate
 from havre.engine import merge as merging
 from havre.engine.container import Container, ContainerRecord
 from havre.engine.ports import parse_requests
@@ -13,7 +13,7 @@ from havre.engine.settings import NETWORK_DEFAULT
 from havre.errors import InvalidParameter
 from havre.image.images import Images
 from havre.spec.endpoint import PortRequest
-from havre.spec.engine import ContainerConfig, ContainerCreate, EndpointSettings, HostConfig
+from havre.spec.engine import ContainerConfig, ContainerCreate, EndpointSettings, HostConfig, LogConfig
 from havre.spec.image import Image, Platform
 from havre.spec.platform import parse as parse_platform
 from havre.tasks import in_disk_thread
@@ -46,6 +46,7 @@ async def create(rooms: Rooms, body: ContainerCreate, *, name: str = "", platfor
     joining.name_donors(rooms, host)
     record = _record(rooms, body, config, host, image, wanted)
     _check_ports(record)
+    plan.log_plan(record, rooms.settings)  # refuses what the driver cannot follow
     await in_disk_thread(_prepare, rooms, record)
     try:
         container = Container(record)
@@ -84,6 +85,10 @@ def _record(
         config.hostname = rooms.containers.find(donor).record.config.hostname
     config.hostname = config.hostname or ids.short(key)
     host.network_mode = _network_mode(host)
+    driver, options = plan.log_config(host, rooms.settings)
+    host.log_config = LogConfig(
+        type=driver, config=options
+    )  # the daemon's defaults of today stay the container's
     command = [*(config.entrypoint or []), *(config.cmd or [])]
     return ContainerRecord(
         id=key,

@@ -9,6 +9,7 @@ from havre.engine.inspect import DRIVER
 from havre.engine.listing import list_containers
 from havre.engine.rooms import Rooms
 from havre.engine.settings import BUILTIN_RUNTIME
+from havre.logs import options as log_options
 from havre.tasks import in_disk_thread
 from havre.version import API_VERSION, MIN_API_VERSION, VERSION
 
@@ -93,7 +94,7 @@ def _abilities(rooms: Rooms) -> dict[str, Any]:
             "Volume": [],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["json-file", "none"],
+            "Log": sorted(set(log_options.KNOWN) - {"none"}),
         },
         "MemoryLimit": True,
         "SwapLimit": True,

@@ -6,7 +6,7 @@ import msgspec
 
 from havre import clock
 from havre.engine.container import Container, ContainerRecord, MountPoint
-from havre.engine.plan import log_plan
+from havre.engine.plan import log_file
 from havre.engine.ports import port_map
 from havre.engine.rooms import Rooms
 from havre.engine.status import state_dict
@@ -32,7 +32,7 @@ def inspect(rooms: Rooms, ref: str, *, size: bool = False) -> dict[str, Any]:
         "ResolvConfPath": str(folder / "resolv.conf"),
         "HostnamePath": str(folder / "hostname"),
         "HostsPath": str(folder / "hosts"),
-        "LogPath": log_plan(record, rooms.settings)["path"],
+        "LogPath": _log_path(record, rooms),
         "Name": f"/{record.name}",
         "RestartCount": record.state.restart_count,
         "Driver": DRIVER,
@@ -96,6 +96,12 @@ def container_config(config: ContainerConfig) -> dict[str, Any]:
         "Labels": {},
     }
     return {**always, **_given(config)}
+
+
+def _log_path(record: ContainerRecord, rooms: Rooms) -> str:
+    """Other programs read it, so only a file in Docker's json format is named."""
+    plan = log_file(record, rooms.settings)
+    return plan["path"] if plan["format"] == "json" else ""
 
 
 def host_config(record: ContainerRecord, rooms: Rooms) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from havre.clock import rfc3339
 from havre.engine.container import Container
-from havre.engine.plan import log_plan
+from havre.engine.plan import log_file
 from havre.engine.rooms import Rooms
 from havre.errors import InvalidParameter, NotImplementedHere
 from havre.logs import reader
@@ -30,8 +30,9 @@ async def logs(
     timestamps: bool = False,
     tail: int | None = None,
     follow: bool = False,
+    details: bool = False,
 ) -> LogStream:
-    """Return the log of a container as lines; `tail` None is everything. With `follow` it ends when the container does."""
+    """Return the log of a container as lines; `tail` None is everything. With `details` each begins with its attributes. With `follow` it ends when the container does."""
     if not (stdout or stderr):
         raise InvalidParameter("Bad parameters: you must choose at least one stream")
     container = rooms.containers.find(ref)
@@ -45,6 +46,7 @@ async def logs(
         timestamps=timestamps,
         tail=tail,
         follow=follow and container.running,
+        details=details,
     )
 
 
@@ -59,14 +61,21 @@ def container_logs(
     timestamps: bool = False,
     tail: int | None = None,
     follow: bool = False,
+    details: bool = False,
 ) -> LogStream:
     """The same for a container that is already found. Raises NotImplementedHere for a driver without reading."""
-    plan = log_plan(container.record, rooms.settings)
-    if plan["driver"] == "none":
+    plan = log_file(container.record, rooms.settings)
+    if not plan["path"]:
         raise NotImplementedHere("configured logging driver does not support reading")
     wanted = {name for name, asked in (("stdout", stdout), ("stderr", stderr)) if asked}
     lines = reader.read(
-        plan, since=since_nanos, until=until_nanos, tail=tail, follow=follow, ended=container.ended
+        plan,
+        since=since_nanos,
+        until=until_nanos,
+        tail=tail,
+        follow=follow,
+        detailed=details,
+        ended=container.ended,
     )
     return LogStream(bool(container.record.config.tty), _chosen(lines, wanted, timestamps))
 

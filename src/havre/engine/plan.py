@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from havre import clock
 from havre.engine import devices, limits, merge, security
 from havre.engine.container import ContainerRecord, MountPoint
 from havre.engine.joining import network_donor, shm_of
-from havre.engine.settings import LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, Settings
+from havre.engine.settings import Settings
+from havre.logs import plan as log_plans
+from havre.logs.subject import Subject
 from havre.runtime import caps
 from havre.spec.endpoint import Endpoint
+from havre.spec.engine import HostConfig
 from havre.spec.runplan import LogPlan, Overlay, RunPlan
-from havre.units import parse_bytes
 
 OCI_VERSION = "1.2.0"
 _NOSUID_NOEXEC_NODEV = ["nosuid", "noexec", "nodev"]
@@ -55,33 +59,41 @@ def make(record: ContainerRecord, settings: Settings, asked: Asked) -> RunPlan:
 
 
 def log_plan(record: ContainerRecord, settings: Settings) -> LogPlan:
-    """Return where a container's output is logged; rotated 10 MB x 3 unless told otherwise."""
-    given = record.host_config.log_config
+    """Return where a container's output is logged. Raises InvalidParameter for options that no driver could follow."""
+    return log_plans.make(*_log_words(record, settings))
+
+
+def log_file(record: ContainerRecord, settings: Settings) -> LogPlan:
+    """The part of it that the daemon reads; what a driver would need to send is not looked at."""
+    return log_plans.file_plan(*_log_words(record, settings))
+
+
+def _log_words(record: ContainerRecord, settings: Settings) -> tuple[str, dict[str, str], Subject, Path]:
+    subject = Subject(
+        id=record.id,
+        name=record.name,
+        entrypoint=record.path,
+        args=tuple(record.args),
+        image_id=record.image_id,
+        image_name=record.image,
+        created=clock.rfc3339(record.created_nanos),
+        env=tuple(record.config.env or ()),
+        labels=record.config.labels or {},
+    )
+    return *log_config(record.host_config, settings), subject, settings.container_dir(record.id)
+
+
+def log_config(host: HostConfig, settings: Settings) -> tuple[str, dict[str, str]]:
+    """The driver and its options: the daemon's where the container says nothing. The daemon's options go with its driver only;
+    those that keep a copy of what is sent (cache-*) go with every one."""
+    given = host.log_config
     driver = (given.type if given else None) or settings.log_driver
-    options = {
-        **(settings.log_opts if driver == settings.log_driver else {}),
-        **((given.config if given else None) or {}),
+    defaults = {
+        name: value
+        for name, value in settings.log_opts.items()
+        if driver == settings.log_driver or name.startswith("cache-")
     }
-    size = options.get("max-size", "")
-    return LogPlan(
-        driver=driver,
-        path="" if driver == "none" else str(settings.container_dir(record.id) / f"{record.id}-json.log"),
-        max_size_bytes=LOG_MAX_SIZE_BYTES if not size else 0 if size == "-1" else parse_bytes(size),
-        max_files=int(options.get("max-file") or LOG_MAX_FILES),
-        extra=_log_attributes(record, options),
-    )
-
-
-def _log_attributes(record: ContainerRecord, options: Mapping[str, str]) -> dict[str, str]:
-    labels, env = (
-        record.config.labels or {},
-        dict(entry.partition("=")[::2] for entry in record.config.env or []),
-    )
-    found = {name: labels[name] for name in options.get("labels", "").split(",") if name in labels}
-    found.update({name: env[name] for name in options.get("env", "").split(",") if name in env})
-    if tag := options.get("tag"):
-        found["tag"] = tag.replace("{{.ID}}", record.id[:12]).replace("{{.Name}}", record.name)
-    return found
+    return driver, {**(defaults if driver != "none" else {}), **((given.config if given else None) or {})}
 
 
 def _oci_config(record: ContainerRecord, settings: Settings, asked: Asked) -> dict[str, Any]:

@@ -6,10 +6,6 @@ from pathlib import Path
 
 STOP_TIMEOUT_S = 10  # docker stop --time default
 SHM_SIZE_BYTES = 64 << 20  # Docker's --shm-size default
-LOG_MAX_SIZE_BYTES = (
-    10_000_000  # "logs filled my disk" is among Docker's oldest complaints: rotate unless told otherwise
-)
-LOG_MAX_FILES = 3
 EVENTS_KEPT = 256  # what `events --since` can look back on, as in Docker
 BUILTIN_RUNTIME = "havre"
 NETWORK_DEFAULT = "bridge"  # what "default" and no --network mean

@@ -12,7 +12,6 @@ from havre.spec.engine import ContainerConfig, HostConfig
 OOM_SCORE_MAX = 1000  # linux/oom.h
 MAX_NAME = 64  # __NEW_UTS_LEN, linux/utsname.h
 MAX_TERMINAL = 65535  # struct winsize holds 16 bits
-_JSON_FILE_OPTS = frozenset({"max-size", "max-file", "labels", "env", "tag"})
 _NOT_YET: dict[str, str] = {  # field -> flag; each arrives with its own room and is refused until then
     "volumes_from": "--volumes-from",
     "links": "--link",
@@ -33,7 +32,6 @@ def check(
     _check_modes(config, host, settings)
     _check_security(host)
     _check_restart(host)
-    _check_log(host, settings)
     return (
         check_resources(host, cpus, machine.support if machine else None)
         + _security_warnings(host, machine)
@@ -188,12 +186,3 @@ def _check_restart(host: HostConfig) -> None:
         )
 
 
-def _check_log(host: HostConfig, settings: Settings) -> None:
-    driver = (host.log_config.type if host.log_config else None) or settings.log_driver
-    options = (host.log_config.config if host.log_config else None) or {}
-    if driver not in ("json-file", "none"):
-        raise InvalidParameter(
-            f"logger: no log driver named '{driver}' is registered", hint="--log-driver json-file or none"
-        )
-    if driver == "json-file" and (unknown := sorted(set(options) - _JSON_FILE_OPTS)):
-        raise InvalidParameter(f"unknown log opt '{unknown[0]}' for json-file log driver")

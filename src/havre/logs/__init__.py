@@ -1,5 +1,5 @@
-"""What containers say: written by each container's monitor (`jsonfile`), read by the daemon (`reader`).
+"""What containers say: written by each container's monitor (`open`), read by the daemon (`reader`), decided by `plan`.
 
-In: bytes of stdout and stderr. Out: Docker's json-file format on disk, and rows (stream, nanoseconds, line) again. It never decides what
-is logged nor talks to a container. `jsonfile` is lean (it runs in the monitor); nothing here is imported by it.
+In: bytes of stdout and stderr. Out: dockerd's json-file and local formats on disk, and rows (stream, nanoseconds, line) again. It never
+decides whether something is logged nor talks to a container. What runs in the monitor is lean; nothing here is imported by it.
 """

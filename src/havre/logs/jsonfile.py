@@ -3,54 +3,36 @@
 The format is dockerd's, byte for byte, since other programs read these files:
 `{"log":"text\\n","stream":"stdout","attrs":{...},"time":"2026-11-24T12:00:00.123456789Z"}` and a newline. A line longer than 16 KiB is
 several rows, of which only the last one ends with `\\n`; output that ends without a newline gives a row without one. Rows that came in
-one read share one time.
-
-Rotation is dockerd's as well: a file that has reached max_size becomes `.1`, `.1` becomes `.2`, at most max_files in all. A disk that is
-full never stops the container: rows are dropped, counted, and the next row that fits says how many.
+one read share one time. Rotation and full disks are `logfile`'s.
 """
 
 import os
 import time
 
-from havre.errors import InvalidParameter, KernelError
 from havre.logs.escape import escape
-
-PARTIAL_BYTES = 16384  # dockerd's copier buffer: a longer line is cut into rows of this size
-MODE = 0o640
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from havre.spec.runplan import LogPlan
-
-
-def open_log(plan: "LogPlan") -> "JsonFile | None":
-    """Open the log for a container that starts; None for driver "none". Raises KernelError, InvalidParameter."""
-    if plan["driver"] == "none":
-        return None
-    if plan["driver"] != "json-file":
-        raise InvalidParameter(
-            f"logger: no log driver named '{plan['driver']}' is registered", hint="json-file or none"
-        )
-    try:
-        return JsonFile(plan["path"], plan["max_size_bytes"], plan["max_files"], plan["extra"])
-    except OSError as error:
-        raise KernelError("open", plan["path"], error.errno or 0) from None
+from havre.logs.lines import PARTIAL_BYTES
+from havre.logs.logfile import LogFile
 
 
 class JsonFile:
     """An open log; `write` takes what was read from a stream, `close` writes what had no newline yet. Opening raises OSError."""
 
-    def __init__(self, path: str, max_size_bytes: int, max_files: int, attributes: dict[str, str]) -> None:
-        self._path = path
-        self._max_size = max_size_bytes
-        self._max_files = max_files
+    full = False  # a file takes everything at once, or drops it
+    settled = flushed = True
+
+    def __init__(
+        self, path: str, max_size_bytes: int, max_files: int, compress: bool, attributes: dict[str, str]
+    ) -> None:
         self._attributes = _encode_attributes(attributes)
         self._rest = {b"stdout": b"", b"stderr": b""}  # the begun line of each stream
         self._second = -1  # the last formatted second, and its text
         self._second_text = ""
-        self.dropped = 0  # rows lost since the last that fitted
-        self._reason = ""
-        self._fd = self._open()
-        self._size = _cut_torn_row(self._fd)
+        self._file = LogFile(path, max_size_bytes, max_files, compress, self)
+
+    @property
+    def dropped(self) -> int:
+        """Rows lost since the last that fitted."""
+        return self._file.dropped
 
     def write(self, stream: bytes, data: bytes, nanos: int) -> None:
         """Log what was read from `stream` (b"stdout", b"stderr") at `nanos`. Never raises for a full or broken disk."""
@@ -68,20 +50,16 @@ class JsonFile:
         if cut:
             rows += b"".join(self._row(stream, piece, nanos) for piece in cut)
         if rows:
-            self._append(rows, nanos)
+            self._file.append(rows, nanos)
 
     def close(self) -> None:
         """Write what is left of both streams, and close."""
         now = time.time_ns()
         for stream, rest in self._rest.items():
             if rest:
-                self._append(self._row(stream, rest, now), now)
+                self._file.append(self._row(stream, rest, now), now)
                 self._rest[stream] = b""
-        if self.dropped:
-            self._append(b"", now)
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close(now)
 
     # rows
 
@@ -119,69 +97,29 @@ class JsonFile:
         fraction = f".{rest:09d}".rstrip("0") if rest else ""
         return f"{self._second_text}{fraction}Z".encode()
 
-    # the file
+    # what rotation asks
 
-    def _append(self, rows: bytes, nanos: int) -> None:
-        """Write rows, rotating between two of them; drop what the disk does not take."""
-        if self.dropped:
-            text = f"havre: {self.dropped} log lines were dropped: {self._reason}\n"
-            rows = self._row(b"stderr", text.encode(), nanos) + rows
-        while rows:
-            here, later = rows, b""
-            if self._max_size > 0 and self._size + len(rows) >= self._max_size:
-                cut = rows.find(b"\n", max(0, self._max_size - self._size - 1)) + 1
-                here, later = rows[:cut], rows[cut:]
-            try:
-                self._put(here)
-                self.dropped = 0
-                rows = later
-                if self._max_size > 0 and self._size >= self._max_size:
-                    self._rotate()
-            except OSError as error:
-                self._drop(rows, error)
-                return
+    def notice(self, text: str, nanos: int) -> bytes:
+        return self._row(b"stderr", f"havre: {text}\n".encode(), nanos)
 
-    def _put(self, rows: bytes) -> None:
-        """Write all or nothing: what a full disk took of it is cut off again."""
-        if self._fd < 0:
-            self._fd = self._open()
-            self._size = _cut_torn_row(self._fd)
-        view = memoryview(rows)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError:
-            os.ftruncate(self._fd, self._size)
-            raise
-        self._size += len(rows)
+    @staticmethod
+    def cut(rows: bytes, at: int) -> int:
+        return rows.find(b"\n", max(0, at - 1)) + 1 if at < len(rows) else len(rows)
 
-    def _drop(self, rows: bytes, error: OSError) -> None:
-        said = 1 if self.dropped else 0  # the row that tells of the dropped ones is none of theirs
-        self.dropped += max(0, rows.count(b"\n") - said)
-        self._reason = os.strerror(error.errno or 0).lower()
+    @staticmethod
+    def count(rows: bytes) -> int:
+        return rows.count(b"\n")
 
-    def _rotate(self) -> None:
-        """path -> .1 -> .2 ..., max_files in all; a new file each time, so that followers see where the old one ends."""
-        os.close(self._fd)
-        self._fd = -1
-        if self._max_files < 2:
-            os.unlink(self._path)
-        else:
-            for number in range(self._max_files - 1, 0, -1):
-                _rename(f"{self._path}.{number - 1}" if number > 1 else self._path, f"{self._path}.{number}")
-        self._fd = self._open()
-        self._size = 0
-
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        return os.open(self._path, flags, MODE)
-
-
-def _rename(old: str, new: str) -> None:
-    try:
-        os.rename(old, new)
-    except FileNotFoundError:
-        pass  # not rotated that often yet, or removed by somebody
+    @staticmethod
+    def whole_size(fd: int) -> int:
+        end = os.fstat(fd).st_size
+        while end > 0:
+            start = max(0, end - 65536)
+            newline = os.pread(fd, end - start, start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+        return 0
 
 
 def _has_long_line(lines: bytes) -> bool:
@@ -193,22 +131,6 @@ def _has_long_line(lines: bytes) -> bool:
             return True
         start = newline + 1
     return False
-
-
-def _cut_torn_row(fd: int) -> int:
-    """Cut off a last row without its end (the machine or the monitor was killed while writing); return the size."""
-    size = os.fstat(fd).st_size
-    end = size
-    while end > 0:
-        start = max(0, end - 65536)
-        newline = os.pread(fd, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
-    if end != size:
-        os.ftruncate(fd, end)
-    return end
 
 
 def _encode_attributes(attributes: dict[str, str]) -> bytes:

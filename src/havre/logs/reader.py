@@ -25,18 +25,27 @@ async def read(
     until: int = 0,
     tail: int | None = None,
     follow: bool = False,
+    detailed: bool = False,
     ended: Ended,
 ) -> AsyncIterator[Row]:
     """Yield (stream, nanos, line) from `since` to `until` (nanoseconds; 0 is open), of the last `tail` rows (None is all).
 
-    With `follow` it goes on until `ended` is set or done (the container has stopped and its log is whole), or `until` has come.
+    With `detailed` each line begins with its attributes. With `follow` it goes on until `ended` is set or done (the container has stopped and its log is whole), or `until` has come.
     """
     if not plan["path"]:
         return
     waker = (
         _Waker(plan["path"], ended) if follow else None
     )  # before the first look: what comes later wakes it
-    cursor = await in_disk_thread(Cursor, plan["path"], tail=tail, since_nanos=since, follow=follow)
+    cursor = await in_disk_thread(
+        Cursor,
+        plan["path"],
+        tail=tail,
+        since_nanos=since,
+        follow=follow,
+        form=plan["format"],
+        detailed=detailed,
+    )
     try:
         while True:
             last = waker is None or waker.ended

@@ -16,7 +16,7 @@ from havre.runtime import hooks, identity, spawn
 from havre.runtime.cgroup import files as cgroups
 from havre.runtime.cgroup.layout import host_layout
 from havre.runtime.plan import Program, compile_plan, state_head
-from havre.spec.runplan import LogPlan, RunPlan
+from havre.spec.runplan import RunPlan, no_log
 
 FAILED = "unable to start container process"
 
@@ -78,7 +78,7 @@ def _no_cgroup() -> Any:
 def _compile(
     config: dict[str, Any], container_id: str, folder: str, place: str, options: flags.Options
 ) -> Program:
-    log = LogPlan(driver="none", path="", max_size_bytes=0, max_files=0, extra={})
+    log = no_log()
     plan = RunPlan(
         id=container_id,
         config=config,

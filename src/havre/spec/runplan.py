@@ -33,13 +33,32 @@ class VethPlan(TypedDict):
 
 
 class LogPlan(TypedDict):
-    """Where the monitor writes what the container says."""
+    """Where the monitor writes what the container says, and where else it goes."""
 
-    driver: str  # "json-file", "none"
+    driver: str  # "none", "json-file", "local", "syslog", "journald", "gelf", "fluentd"
+    format: str  # of the file that the daemon reads: "json", "local"; "" when there is none
     path: str  # absolute, "" for none
     max_size_bytes: int  # 0: never rotate
     max_files: int
-    extra: dict[str, str]  # attrs written with each line (labels, env asked for by log-opts)
+    compress: bool  # rotated files become .gz
+    attributes: dict[str, str]  # written with each line (labels, env, tag asked for by log-opts)
+    buffer_bytes: int  # mode=non-blocking: what may wait before lines are dropped; 0: blocking
+    remote: dict[str, Any]  # what the driver that sends needs, see logs/plan.py; {} for the others
+
+
+def no_log() -> LogPlan:
+    """The plan of driver none."""
+    return LogPlan(
+        driver="none",
+        format="",
+        path="",
+        max_size_bytes=0,
+        max_files=0,
+        compress=False,
+        attributes={},
+        buffer_bytes=0,
+        remote={},
+    )
 
 
 class RunPlan(TypedDict):
