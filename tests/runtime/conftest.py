@@ -21,7 +21,7 @@ SRC = os.path.dirname(os.path.dirname(os.path.dirname(zygote.__file__)))
 ZYGOTE = """
 import socket, sys
 sys.path.insert(0, sys.argv[2])
-from havre.logs.jsonfile import open_log
+from havre.logs.open import open_log
 from havre.runtime import zygote
 zygote.serve(socket.socket(fileno=int(sys.argv[1])), open_log)
 """
@@ -145,7 +145,9 @@ class Harness:
                 "path": str(here / "log"),
                 "max_size_bytes": 0,
                 "max_files": 1,
-                "extra": {},
+                "attributes": {},
+                "format": "json",
+                "compress": False,
             },
             "run_dir": str(here / "run"),
             "runtime": "",

@@ -162,6 +162,8 @@ def test_start_names_the_command_when_it_cannot_run(harness, client, args, error
                     "max_size_bytes": 0,
                     "max_files": 1,
                     "attributes": {},
+                    "format": "json",
+                    "compress": False,
                 }
             },
             KernelError,
@@ -175,6 +177,8 @@ def test_start_names_the_command_when_it_cannot_run(harness, client, args, error
                     "max_size_bytes": 0,
                     "max_files": 1,
                     "attributes": {},
+                    "format": "json",
+                    "compress": False,
                 }
             },
             HavreError,
