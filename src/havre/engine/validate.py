@@ -184,5 +184,3 @@ def _check_restart(host: HostConfig) -> None:
         raise Conflict(
             "can't create 'AutoRemove' container with restart policy", hint="leave out --rm or --restart"
         )
-
-
