@@ -13,7 +13,7 @@ RUN_FLAGS = {
         "int": "blkio-weight cpu-period cpu-quota cpu-shares=c memory-swappiness oom-score-adj pids-limit stop-timeout cpu-rt-period "
         "cpu-rt-runtime health-retries",
         "str": "cgroup-parent cgroupns cidfile cpus cpuset-cpus cpuset-mems detach-keys domainname entrypoint gpus health-cmd "
-        "health-interval health-start-interval health-start-period health-timeout hostname=h ip ip6 ipc isolation kernel-memory "
+        "health-http health-interval health-on-failure health-start-interval health-start-period health-tcp health-timeout hostname=h ip ip6 ipc isolation kernel-memory "
         "log-driver mac-address memory=m memory-reservation memory-swap name pid platform pull restart runtime shm-size sig-proxy "
         "stop-signal user=u userns uts volume-driver workdir=w",
         "list": "add-host annotation attach=a blkio-weight-device cap-add cap-drop device device-cgroup-rule device-read-bps "
@@ -50,7 +50,7 @@ def request(given: "dict[str, Any]", args: list[str], *, attach_all: bool) -> "d
         "Env": _env(given),
         "WorkingDir": given["workdir"] or "",
         "Entrypoint": None if given["entrypoint"] is None else [given["entrypoint"]],
-        "Labels": _labels(given),
+        "Labels": {**_on_failure(given), **_labels(given)},
         "ExposedPorts": {**exposed, **{key: {} for key in bindings}},
         "StopSignal": given["stop_signal"] or "",
         "StopTimeout": given["stop_timeout"],
@@ -247,9 +247,35 @@ def _security(text: str) -> str:
     return text
 
 
+ON_FAILURE = ("none", "restart", "stop", "kill")
+
+
+def _on_failure(given: "dict[str, Any]") -> dict[str, str]:
+    """A label, so that it passes every API version and every other client can set it too."""
+    wanted = given["health_on_failure"]
+    if not wanted:
+        return {}
+    if wanted not in ON_FAILURE:
+        raise InvalidParameter(
+            f'invalid argument "{wanted}" for "--health-on-failure": must be one of {", ".join(ON_FAILURE)}'
+        )
+    return {"havre.health-on-failure": wanted}
+
+
+def _health_test(given: "dict[str, Any]") -> "list[str] | None":
+    """HTTP and TCP are Havre's own: the daemon connects, no process starts."""
+    kinds = {"health_cmd": "CMD-SHELL", "health_http": "HTTP", "health_tcp": "TCP"}
+    found = [[kind, given[name]] for name, kind in kinds.items() if given[name]]
+    if len(found) > 1:
+        raise InvalidParameter("--health-cmd, --health-http and --health-tcp exclude each other")
+    return found[0] if found else None
+
+
 def _health(given: "dict[str, Any]") -> "dict[str, Any] | None":
     names = (
         "health_cmd",
+        "health_http",
+        "health_tcp",
         "health_interval",
         "health_retries",
         "health_start_interval",
@@ -263,7 +289,7 @@ def _health(given: "dict[str, Any]") -> "dict[str, Any] | None":
     if not any(given[name] for name in names):
         return None
     return {
-        "Test": ["CMD-SHELL", given["health_cmd"]] if given["health_cmd"] else None,
+        "Test": _health_test(given),
         "Interval": nanos(given["health_interval"], "health-interval"),
         "Timeout": nanos(given["health_timeout"], "health-timeout"),
         "StartPeriod": nanos(given["health_start_period"], "health-start-period"),

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from havre.engine.feed import Feed
+from havre.errors import Conflict
 from havre.runtime.link import Attached, Monitor
 from havre.spec.engine import ContainerConfig, EndpointSettings, HostConfig
 
@@ -25,6 +26,24 @@ class State(msgspec.Struct, omit_defaults=True):
     finished_nanos: int = 0
     stopped_by_user: bool = False  # `unless-stopped` and on-failure look at it
     restart_count: int = 0
+    health: "Health | None" = None
+
+
+class HealthResult(msgspec.Struct, omit_defaults=True):
+    """One health probe."""
+
+    start_nanos: int
+    end_nanos: int
+    exit_code: int  # -1: it could not be run, or took too long
+    output: str = ""
+
+
+class Health(msgspec.Struct, omit_defaults=True):
+    """What the probes have found; a container without a health check has none."""
+
+    status: Literal["starting", "healthy", "unhealthy"] = "starting"
+    failing_streak: int = 0
+    log: list[HealthResult] = []
 
 
 class MountPoint(msgspec.Struct, omit_defaults=True):
@@ -79,6 +98,12 @@ class Container:
     )  # set while nothing runs; log followers stop on it
     restart_now: asyncio.Event = field(default_factory=asyncio.Event)  # cuts a restart pause short
     restart_pause_s: float = 0.0
+    restart_asked: bool = (
+        False  # by a health check: the next end is followed by a start, whatever the policy says
+    )
+    health_task: asyncio.Task[None] | None = None  # probes it while it runs
+    probe_id: str = ""  # the exec probe that runs just now
+    pauses: int = 0  # how often it was paused: a probe that began before a pause tells nothing after it
 
     @property
     def id(self) -> str:
@@ -93,9 +118,22 @@ class Container:
         """Whether its processes exist (a paused container runs)."""
         return self.record.state.status in ("running", "paused")
 
+    @property
+    def up(self) -> bool:
+        """What Docker calls running: also between two starts of its restart policy."""
+        return self.running or self.record.state.status == "restarting"
+
     def attributes(self) -> dict[str, str]:
         """Actor attributes of its events: image, name and the labels."""
         return {**(self.record.config.labels or {}), "image": self.record.image, "name": self.record.name}
+
+
+def check_runs(container: Container) -> None:
+    """Raise Conflict in Docker's words unless its processes exist."""
+    if container.state.status == "restarting":
+        raise Conflict(f"container {container.id} is restarting, wait until the container is running")
+    if not container.running:
+        raise Conflict(f"container {container.id} is not running")
 
 
 def decode(doc: bytes) -> ContainerRecord:

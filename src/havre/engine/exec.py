@@ -6,10 +6,10 @@ from typing import Any
 
 from havre import ids
 from havre.engine import merge, security
-from havre.engine.container import Container
+from havre.engine.background import report
+from havre.engine.container import Container, check_runs
 from havre.engine.execs import Exec
 from havre.engine.rooms import Rooms
-from havre.engine.supervise import report
 from havre.errors import Conflict, InvalidParameter
 from havre.runtime import caps
 from havre.runtime.link import Attached, Monitor
@@ -46,8 +46,7 @@ async def create(rooms: Rooms, ref: str, body: ExecCreate) -> str:
 def _check_running(container: Container) -> None:
     if container.state.status == "paused":
         raise Conflict(f"container {container.id} is paused, unpause the container before exec")
-    if not container.running:
-        raise Conflict(f"container {container.id} is not running")
+    check_runs(container)
 
 
 def _forget_old(rooms: Rooms, container: Container) -> None:

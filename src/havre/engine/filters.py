@@ -40,6 +40,9 @@ def check(filters: Filters, known: frozenset[str] = KNOWN) -> None:
     for status in filters.get("status", ()):
         if status not in _STATUSES:
             raise InvalidParameter(f"invalid filter 'status={status}'", hint=" ".join(_STATUSES))
+    for word in filters.get("health", ()):
+        if word not in ("none", "starting", "healthy", "unhealthy"):
+            raise InvalidParameter(f"unrecognised filter value for health: {word}")
     for code in filters.get("exited", ()):
         if not code.lstrip("-").isdigit():
             raise InvalidParameter(f"invalid filter 'exited={code}'")
@@ -135,7 +138,9 @@ _TESTS: dict[str, Callable[[Container, str], bool]] = {
     "publish": _publish,
     "expose": _expose,
     "volume": _volume,
-    "health": lambda container, value: value == "none",
+    "health": lambda container, value: (
+        value == (container.state.health.status if container.state.health else "none")
+    ),
     "isolation": lambda container, value: value in ("", "default"),
     "is-task": lambda container, value: value.lower() in ("false", "0"),
 }

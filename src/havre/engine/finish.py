@@ -3,7 +3,7 @@
 import asyncio
 
 from havre import clock
-from havre.engine import policy
+from havre.engine import health, policy
 from havre.engine.container import Container
 from havre.engine.rooms import Rooms
 from havre.spec.runplan import ExitRecord
@@ -19,6 +19,7 @@ async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> None:
     state.status, state.pid, state.exit_code = "exited", 0, ended["code"]
     state.oom_killed, state.error = ended["oom_killed"], ended["error"]
     state.finished_nanos = ended["at_nanos"] or clock.now_nanos()
+    state.health = health.end(state.health)
     container.monitor = None
     rooms.containers.save(container)
     if container.record.endpoints:

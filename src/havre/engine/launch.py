@@ -5,7 +5,7 @@ import shutil
 from contextlib import AsyncExitStack
 
 from havre import clock, log
-from havre.engine import devices, joining, mounts, plan
+from havre.engine import devices, health, joining, mounts, plan
 from havre.engine.container import Container
 from havre.engine.files import write_files
 from havre.engine.ports import parse_requests
@@ -97,7 +97,8 @@ def _tty_size(container: Container) -> tuple[int, int]:
 def _record_started(rooms: Rooms, container: Container, monitor: Monitor) -> None:
     state = container.state
     state.status, state.pid, state.started_nanos = "running", monitor.pid, clock.now_nanos()
-    state.exit_code, state.error, state.oom_killed, state.finished_nanos = 0, "", False, 0
+    state.exit_code, state.error, state.oom_killed = 0, "", False
+    state.health = health.begin(container.record.config.healthcheck, state.health)
     container.monitor = monitor
     container.ended.clear()
     rooms.containers.save(container)

@@ -25,6 +25,7 @@ def merge_config(body: ContainerCreate, image: dict[str, Any]) -> ContainerConfi
     config.user = body.user or image.get("User") or None
     config.working_dir = body.working_dir or image.get("WorkingDir") or None
     config.stop_signal = body.stop_signal or image.get("StopSignal") or None
+    config.shell = body.shell or image.get("Shell") or None
     config.healthcheck = _health(body.healthcheck, image.get("Healthcheck"))
     if not (config.entrypoint or config.cmd):
         raise InvalidParameter(

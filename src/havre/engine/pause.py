@@ -1,49 +1,34 @@
-"""POST /containers/{id}/pause and /unpause: the freezer."""
+"""POST /containers/{id}/pause and /unpause: the freezer. Health is not probed meanwhile, and keeps its status."""
 
-from havre.engine.container import Container
+from havre.engine.container import check_runs
+from havre.engine.freezer import freeze, thaw
 from havre.engine.rooms import Rooms
 from havre.errors import Conflict, HavreError
-from havre.runtime.cgroup import files as cgroup
-from havre.runtime.cgroup.layout import host_layout
-from havre.runtime.cgroup.plan import make_plan
-from havre.tasks import in_disk_thread
 
 
 async def pause(rooms: Rooms, ref: str) -> None:
     """Freeze every process. Raises Conflict when it does not run or is paused."""
     container = rooms.containers.find(ref)
     async with container.lock:
+        check_runs(container)
         if container.state.status == "paused":
             raise Conflict(f"container {container.id} is already paused")
-        if container.state.status != "running":
-            raise Conflict(f"container {container.id} is not running")
-        await in_disk_thread(cgroup.freeze, freezer(rooms, container))
+        container.pauses += 1
+        if container.probe_id and container.monitor is not None:
+            container.monitor.cancel_probe(container.probe_id)
+        await freeze(rooms, container)
         container.state.status = "paused"
         rooms.containers.save(container)
     rooms.events.publish("container", "pause", container.id, container.attributes())
 
 
 async def unpause(rooms: Rooms, ref: str) -> None:
-    """Let them run again."""
+    """Let them run again. Raises HavreError, status 500 as dockerd's, when it is not paused."""
     container = rooms.containers.find(ref)
     async with container.lock:
         if container.state.status != "paused":
-            raise Conflict(f"container {container.id} is not paused")
-        await in_disk_thread(cgroup.thaw, freezer(rooms, container))
+            raise HavreError(f"container {container.id} is not paused")
+        await thaw(rooms, container)
         container.state.status = "running"
         rooms.containers.save(container)
     rooms.events.publish("container", "unpause", container.id, container.attributes())
-
-
-async def let_die(rooms: Rooms, container: Container) -> None:
-    """Thaw a paused container that has got its last signal, as Docker does: what is frozen does not die. Never raises."""
-    try:
-        await unpause(rooms, container.id)
-    except HavreError:
-        pass  # not paused, or gone already
-
-
-def freezer(rooms: Rooms, container: Container) -> str:
-    """The file that freezes a container's cgroup."""
-    parent = container.record.host_config.cgroup_parent or rooms.settings.cgroup_parent
-    return make_plan(host_layout(), f"{parent}/{container.id}", {})["freezer"]

@@ -5,12 +5,13 @@ import shutil
 
 from havre import clock, log
 from havre.engine import policy
+from havre.engine.background import report
 from havre.engine.container import Container
 from havre.engine.finish import finish
-from havre.engine.pause import freezer
+from havre.engine.freezer import file_of
 from havre.engine.remove import remove_container
 from havre.engine.rooms import Rooms
-from havre.engine.supervise import begin, report, watch
+from havre.engine.supervise import begin, watch
 from havre.errors import HavreError
 from havre.runtime.cgroup import files as cgroup
 from havre.runtime.link import Monitor
@@ -64,7 +65,7 @@ async def _adopted(rooms: Rooms, container: Container, monitor: Monitor) -> None
     state = container.state
     if not container.running:
         state.started_nanos = state.started_nanos or clock.now_nanos()
-    state.status = "paused" if cgroup.frozen(freezer(rooms, container)) else "running"
+    state.status = "paused" if cgroup.frozen(file_of(rooms, container)) else "running"
     state.pid = monitor.pid
     container.monitor = monitor
     rooms.containers.save(container)

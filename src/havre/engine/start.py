@@ -14,7 +14,7 @@ async def start(rooms: Rooms, ref: str) -> None:
     """
     container = rooms.containers.find(ref)
     async with container.lock:
-        _check(container)
+        check_startable(container)
         container.state.stopped_by_user = False
         container.state.restart_count = 0
         try:
@@ -27,11 +27,12 @@ async def start(rooms: Rooms, ref: str) -> None:
     raise failure
 
 
-def _check(container: Container) -> None:
+def check_startable(container: Container) -> None:
+    """Raise NotModified or Conflict in Docker's words."""
     status = container.state.status
-    if status == "running":
+    if status in ("running", "restarting"):
         raise NotModified(f"container {container.record.name} is already running")
     if status == "paused":
         raise Conflict("cannot start a paused container, try unpause instead")
     if status in ("removing", "dead"):
-        raise Conflict(f"container is marked for removal and cannot be started: {container.id}")
+        raise Conflict("container is marked for removal and cannot be started")

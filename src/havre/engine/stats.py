@@ -5,10 +5,10 @@ import os
 from collections.abc import AsyncGenerator
 
 from havre import clock
+from havre.engine.background import report
 from havre.engine.container import Container
 from havre.engine.feed import Feed, Sample
 from havre.engine.rooms import Rooms
-from havre.engine.supervise import report
 from havre.linux import proc
 from havre.runtime.cgroup import usage
 from havre.runtime.cgroup.layout import host_layout

@@ -1,7 +1,7 @@
 """A container's state in Docker's words. Pure."""
 
 from havre.clock import rfc3339
-from havre.engine.container import State
+from havre.engine.container import Health, State
 from havre.units import human_age
 
 
@@ -9,7 +9,9 @@ def status_line(state: State, now_nanos: int) -> str:
     """Return "Up 5 seconds", "Exited (0) 3 minutes ago", "Created", ..."""
     if state.status in ("running", "paused"):
         up = f"Up {human_age((now_nanos - state.started_nanos) / 1e9)}"
-        return f"{up} (Paused)" if state.status == "paused" else up
+        if state.status == "paused":
+            return f"{up} (Paused)"
+        return f"{up} ({_health_words(state.health)})" if state.health else up
     ended = f"{human_age((now_nanos - state.finished_nanos) / 1e9)} ago"
     if state.status == "restarting":
         return f"Restarting ({state.exit_code}) {ended}"
@@ -18,6 +20,27 @@ def status_line(state: State, now_nanos: int) -> str:
     if state.status == "dead":
         return "Dead"
     return f"Exited ({state.exit_code}) {ended}" if state.status == "exited" else "Created"
+
+
+def _health_words(health: Health) -> str:
+    return "health: starting" if health.status == "starting" else health.status
+
+
+def health_dict(health: Health) -> dict[str, object]:
+    """Return State.Health of inspect."""
+    return {
+        "Status": health.status,
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": rfc3339(one.start_nanos),
+                "End": rfc3339(one.end_nanos),
+                "ExitCode": one.exit_code,
+                "Output": one.output,
+            }
+            for one in health.log
+        ],
+    }
 
 
 def state_dict(state: State) -> dict[str, object]:
@@ -34,4 +57,5 @@ def state_dict(state: State) -> dict[str, object]:
         "Error": state.error,
         "StartedAt": rfc3339(state.started_nanos),
         "FinishedAt": rfc3339(state.finished_nanos),
+        **({"Health": health_dict(state.health)} if state.health else {}),
     }

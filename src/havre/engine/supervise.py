@@ -3,7 +3,8 @@
 import asyncio
 
 from havre import log
-from havre.engine import policy
+from havre.engine import policy, watchhealth
+from havre.engine.background import report
 from havre.engine.container import Container
 from havre.engine.finish import finish
 from havre.engine.launch import launch
@@ -22,15 +23,12 @@ async def begin(rooms: Rooms, container: Container) -> None:
 def watch(rooms: Rooms, container: Container, monitor: Monitor) -> None:
     """Follow a running container to its end, in the background."""
     spawn(f"watch {container.id[:12]}", _watch(rooms, container, monitor), report)
-
-
-def report(name: str, error: BaseException) -> None:
-    """Say that a background task failed."""
-    log.error("background task failed", task=name, error=repr(error))
+    watchhealth.begin(rooms, container)
 
 
 async def _watch(rooms: Rooms, container: Container, monitor: Monitor) -> None:
     ended = await monitor.exited
+    watchhealth.end(container)
     async with container.lock:
         await finish(rooms, container, ended)
         again = _wants_restart(rooms, container)
@@ -41,7 +39,8 @@ async def _watch(rooms: Rooms, container: Container, monitor: Monitor) -> None:
 
 
 def _wants_restart(rooms: Rooms, container: Container) -> bool:
-    if not policy.wants_restart(container.record.host_config.restart_policy, container.state):
+    asked, container.restart_asked = container.restart_asked, False
+    if not asked and not policy.wants_restart(container.record.host_config.restart_policy, container.state):
         return False
     container.state.status = "restarting"
     container.state.restart_count += 1

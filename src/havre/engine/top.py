@@ -6,11 +6,10 @@ import time
 from typing import Any
 
 from havre.engine import ps_args
-from havre.engine.container import Container
-from havre.engine.pause import freezer
+from havre.engine.container import check_runs
+from havre.engine.freezer import file_of
 from havre.engine.ps_columns import COLUMNS, HEADINGS, Clock, Shown
 from havre.engine.rooms import Rooms
-from havre.errors import Conflict
 from havre.linux import proc
 from havre.runtime.cgroup import files as cgroup
 from havre.tasks import in_disk_thread
@@ -22,18 +21,11 @@ async def top(rooms: Rooms, ref: str, arguments: str) -> dict[str, Any]:
     """Return {"Titles", "Processes"}; pids are the host's. Raises InvalidParameter for arguments, Conflict when it does not run."""
     wanted = ps_args.parse(arguments or DEFAULT_ARGS, HEADINGS)
     container = rooms.containers.find(ref)
-    _check_running(container)
-    folder = freezer(rooms, container).rpartition("/")[0]
+    check_runs(container)
+    folder = file_of(rooms, container).rpartition("/")[0]
     found = await in_disk_thread(_table, folder, wanted)
     rooms.events.publish("container", "top", container.id, container.attributes())
     return found
-
-
-def _check_running(container: Container) -> None:
-    if container.state.status == "restarting":
-        raise Conflict(f"container {container.id} is restarting, wait until the container is running")
-    if not container.running:
-        raise Conflict(f"container {container.id} is not running")
 
 
 def _table(folder: str, wanted: ps_args.Wanted) -> dict[str, Any]:

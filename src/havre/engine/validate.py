@@ -1,10 +1,10 @@
 """Check a HostConfig before anything is made: what is wrong is refused with 400, what is not built yet with 501. Pure."""
 
-from havre.engine import security
+from havre.engine import health, security
 from havre.engine.checklimits import check_resources
+from havre.engine.ending import parse_signal
 from havre.engine.rooms import Host
 from havre.engine.settings import BUILTIN_RUNTIME, Settings
-from havre.engine.stop import parse_signal
 from havre.errors import Conflict, InvalidParameter, NotImplementedHere
 from havre.runtime import caps
 from havre.spec.engine import ContainerConfig, HostConfig
@@ -35,6 +35,7 @@ def check(
     return (
         check_resources(host, cpus, machine.support if machine else None)
         + _security_warnings(host, machine)
+        + health.validate(config)
         + _not_carried_out(config)
     )
 
@@ -42,9 +43,6 @@ def check(
 def _not_carried_out(config: ContainerConfig) -> list[str]:
     """What an image may bring along and no container should fail for: said, never silently dropped."""
     found = []
-    test = (config.healthcheck.test if config.healthcheck else None) or ["NONE"]
-    if test[0] != "NONE":
-        found.append("health checks are not run yet: the container has no health status")
     if config.volumes:
         paths = ", ".join(sorted(config.volumes))
         found.append(f"there are no volumes yet: {paths} will be part of the container itself and go with it")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from havre.errors import InvalidParameter
+from havre.image import healthcheck
 
-_KNOWN = "CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR".split()
+_KNOWN = "CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR".split()
 
 
 def apply(config: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def _apply(config: dict[str, Any], word: str, rest: str) -> None:
             port if "/" in port else f"{port}/tcp": {} for port in rest.split()
         }
         config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **ports}
+    elif word == "HEALTHCHECK":
+        config["Healthcheck"] = healthcheck.parse(rest)
     elif word == "VOLUME":
         paths = _json_list(rest) or shlex.split(rest)
         config["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in paths}}

@@ -31,9 +31,8 @@ class Control:
         self._sock = sock
         self._requested = requested
         self._closed = closed
-        self._queue: list[
-            Message
-        ] = []  # for a daemon that does not read; a few entries for each exec that ends
+        # For a daemon that does not read: a few entries for each exec that ends. (message, fds, socket to close after it)
+        self._queue: list[tuple[Message, list[int], socket.socket | None]] = []
         self._stuck_since = 0.0
         self._loop.watch(sock.fileno(), IN, self._on_event)
 
@@ -48,9 +47,18 @@ class Control:
 
     def send(self, message: "Message", fds: "tuple[int, ...]" = ()) -> None:
         """Send now, or as soon as the daemon reads again (the fds must live that long). One that has gone gets nothing."""
+        self._put(message, list(fds), None)
+
+    def send_socket(self, message: "Message", sock: socket.socket) -> None:
+        """Send a message with a socket, which is closed here as soon as it is on its way."""
+        self._put(message, [sock.fileno()], sock)
+
+    def _put(self, message: "Message", fds: list[int], sock: "socket.socket | None") -> None:
         if self._sock.fileno() < 0:
+            if sock is not None:
+                sock.close()
             return
-        self._queue.append((message, list(fds)))
+        self._queue.append((message, fds, sock))
         if len(self._queue) == 1:
             self._stuck_since = time.monotonic()
             self._send_queue()
@@ -58,15 +66,20 @@ class Control:
     def _send_queue(self) -> None:
         while self._queue:
             try:
-                wire.send(self._sock, *self._queue[0])
+                wire.send(self._sock, *self._queue[0][:2])
             except BlockingIOError:
                 break
             except OSError:
                 self._close()
                 return
-            del self._queue[0]
+            self._drop_first()
             self._stuck_since = time.monotonic()
         self._loop.watch(self._sock.fileno(), IN | OUT if self._queue else IN, self._on_event)
+
+    def _drop_first(self) -> None:
+        sock = self._queue.pop(0)[2]
+        if sock is not None:
+            sock.close()
 
     def _on_event(self, events: int) -> None:
         if events & OUT:
@@ -90,5 +103,6 @@ class Control:
         if self._sock.fileno() >= 0:
             self._loop.forget(self._sock.fileno())
             self._sock.close()
-            self._queue.clear()
+            while self._queue:
+                self._drop_first()
             self._closed(self)

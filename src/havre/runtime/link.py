@@ -37,6 +37,14 @@ class Attached(NamedTuple):
         return (self.stdin, self.stdout, self.stderr)
 
 
+class Probed(NamedTuple):
+    """How a health probe ended."""
+
+    code: int
+    timed_out: bool
+    output: bytes  # its beginning, at most 4096 bytes and three dots
+
+
 class Runtime:
     """Starts containers through the zygote and finds running ones again."""
 
@@ -136,6 +144,11 @@ async def _abandon(control: socket.socket, run_dir: str) -> None:
     await monitor.exited
 
 
+def _report_quietly(name: str, error: BaseException) -> None:
+    """The container has ended meanwhile: nothing is left to do."""
+    log.debug("background task failed", task=name, error=repr(error))
+
+
 def _report(name: str, error: BaseException) -> None:
     log.error("background task failed", task=name, error=repr(error))
 
@@ -176,6 +189,14 @@ async def _ready(sock: socket.socket, *, writing: bool) -> None:
         os.close(copy)
 
 
+def _process_of(plan: ExecPlan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(process as our runtime takes it, process as another OCI runtime takes it)."""
+    process = planning.compile_process(plan["process"], plan["process"].get("seccomp"), plan["user"], ())
+    if any(plan["tty_size"]):
+        process["size"] = plan["tty_size"]
+    return dict(process), {key: value for key, value in plan["process"].items() if key != "seccomp"}
+
+
 def _wake(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
@@ -204,6 +225,7 @@ class Monitor:
         self._pidfd = pidfd  # from the monitor, whose child it is: never another process with the same number
         self._number = 0
         self._replies: dict[int, asyncio.Future[Any]] = {}
+        self._probes: dict[str, asyncio.Future[Probed | None]] = {}
         self._execs: dict[str, asyncio.Future[int]] = {name: loop.create_future() for name in running}
         for name, code in ended:
             self._execs[name] = loop.create_future()
@@ -217,6 +239,10 @@ class Monitor:
             return
         except OSError:
             message, fds = None, []
+        if message is not None and isinstance(message[0], int) and fds:
+            sock = socket.socket(fileno=fds.pop())
+            sock.setblocking(False)
+            message = (message[0], message[1], sock)
         for fd in fds:
             os.close(fd)
         if message is None:
@@ -227,6 +253,8 @@ class Monitor:
             self._end(message[1])
         elif message[0] == "exec":
             self._exec_ended(message[1], message[2])
+        elif message[0] == "probe":
+            self._probe_ended(message[1], Probed(*message[2:]))
         elif isinstance(message[0], int):
             self._answer(*message)
 
@@ -235,9 +263,16 @@ class Monitor:
         if future is not None and not future.done():
             future.set_result(code)
 
+    def _probe_ended(self, exec_id: str, how: Probed | None) -> None:
+        future = self._probes.pop(exec_id, None)
+        if future is not None and not future.done():
+            future.set_result(how)
+
     def _answer(self, number: int, outcome: str, value: Any) -> None:
         future = self._replies.pop(number, None)
         if future is None or future.done():
+            if isinstance(value, socket.socket):
+                value.close()
             return
         if outcome == "ok":
             future.set_result(value)
@@ -261,6 +296,8 @@ class Monitor:
         for code in self._execs.values():
             if not code.done():
                 code.set_result(137)
+        for exec_id in list(self._probes):
+            self._probe_ended(exec_id, None)
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
@@ -280,6 +317,11 @@ class Monitor:
             if future.done():
                 future.exception()
             raise NotFound(_ENDED) from error
+        except BaseException:
+            self._replies.pop(number, None)
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # seen
+            raise
         return await future
 
     async def attach(self, attached: Attached) -> None:
@@ -288,14 +330,11 @@ class Monitor:
 
     async def exec(self, plan: ExecPlan, attached: Attached | None) -> int:
         """Start one more process; return its pid on the host. Raises the same errors as start, NotFound when the container ends."""
-        process = planning.compile_process(plan["process"], plan["process"].get("seccomp"), plan["user"], ())
         flags = attached.flags if attached else (False, False, False)
         exec_id = plan["exec_id"]
-        if any(plan["tty_size"]):
-            process["size"] = plan["tty_size"]
         self._execs[exec_id] = asyncio.get_running_loop().create_future()
-        wanted = {key: value for key, value in plan["process"].items() if key != "seccomp"}
-        rest = (exec_id, dict(process), plan["open_stdin"], flags, wanted, plan["user"])
+        process, wanted = _process_of(plan)
+        rest = (exec_id, process, plan["open_stdin"], flags, wanted, plan["user"])
         try:
             pid: int = await self._request("exec", rest, [attached.sock.fileno()] if attached else [])
         except HavreError:
@@ -310,6 +349,33 @@ class Monitor:
             raise NotFound(f"no such exec: {exec_id}")
         future.add_done_callback(lambda done: self._execs.pop(exec_id, None))
         return future
+
+    async def probe(self, plan: ExecPlan, timeout_s: float) -> "asyncio.Future[Probed | None]":
+        """Start a health probe, which the monitor itself ends after `timeout_s`; the future says how it ended, None with the container.
+
+        Raises the same errors as exec.
+        """
+        exec_id = plan["exec_id"]
+        future = self._probes[exec_id] = asyncio.get_running_loop().create_future()
+        process, wanted = _process_of(plan)
+        try:
+            await self._request("probe", (exec_id, process, timeout_s, wanted, plan["user"]))
+        except asyncio.CancelledError:
+            self.cancel_probe(exec_id)
+            raise
+        except HavreError:
+            self._probes.pop(exec_id, None)
+            raise
+        return future
+
+    def cancel_probe(self, exec_id: str) -> None:
+        """End a probe that nobody waits for any more; its future still says how."""
+        spawn_task("cancel probe", self._request("cancel", (exec_id,)), _report_quietly)
+
+    async def open_socket(self, family: int) -> socket.socket:
+        """Return a non-blocking TCP socket that is in the container's network. Raises NotFound when it has ended, KernelError."""
+        found: socket.socket = await self._request("socket", (int(family),))
+        return found
 
     async def resize(self, exec_id: str, rows: int, cols: int) -> None:
         """Set the terminal's size; exec_id "" is the container itself. Raises NotFound when it has ended."""

@@ -12,11 +12,13 @@ import time
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
+from havre.linux.nlsocket import inside
 from havre.runtime import idmapped, rundir, spawn, wire
 from havre.runtime.cgroup import files as cgroups
 from havre.runtime.control import Control
 from havre.runtime.exec import Exec
 from havre.runtime.loop import IN, Loop
+from havre.runtime.probe import Probe
 from havre.runtime.start import Up, as_failure, bring_up
 from havre.runtime.stdio import Stdio
 from havre.runtime.streams import Streams
@@ -85,7 +87,14 @@ class Monitor:
         self._log: LogWriter | None = None
         keep = plan["open_stdin"] and not plan["stdin_once"]
         self._streams = Streams(self._loop, tty=program["process"]["terminal"], keep_stdin=keep, log=None)
-        self._verbs = {"attach": self._attach, "resize": self._resize, "exec": self._exec}
+        self._verbs = {
+            "attach": self._attach,
+            "resize": self._resize,
+            "exec": self._exec,
+            "probe": self._probe,
+            "cancel": self._cancel,
+            "socket": self._socket,
+        }
 
     def serve(self, control: socket.socket, clients: "list[Attached]", open_log: "OpenLog") -> None:
         """Start the container, then serve until it has ended and everybody knows."""
@@ -114,12 +123,21 @@ class Monitor:
             raise
 
     def _turn(self) -> None:
-        """One round of the loop. Whoever waits for time to pass is looked at every TICK_S."""
+        """One round of the loop. Whoever waits for time to pass is looked at every TICK_S, a probe at its end."""
         if self._plan["runtime"]:
             self._reap_orphans()
         ending = [one for one in self._execs.values() if one.code is not None]
-        self._loop.turn(TICK_S if ending or self._streams.held else -1)
+        probes = [one for one in self._execs.values() if isinstance(one, Probe)]
+        due = min((one.due for one in probes), default=float("inf"))
+        patience = TICK_S if ending or self._streams.held else -1.0
+        if due < float("inf"):
+            left = max(0.0, due - time.monotonic())
+            patience = left if patience < 0 else min(patience, left)
+        self._loop.turn(patience)
         self._streams.cut_stuck()
+        for probe in probes:
+            if probe.code is None and time.monotonic() >= probe.due:
+                probe.expire()
         for one in ending:
             if one.told or one.streams.flushed or time.monotonic() > one.deadline:
                 self._tell_exec(one)
@@ -177,7 +195,8 @@ class Monitor:
             sock.close()
             return
         control = self._add_control(sock)
-        running = [one.id for one in self._execs.values() if one.pid and one.code is None]
+        asked = [one for one in self._execs.values() if not isinstance(one, Probe)]
+        running = [one.id for one in asked if one.pid and one.code is None]
         control.send(("hello", self._pid, running, self._ended_execs), (self._pidfd,))
         self._ended_execs = []
 
@@ -235,6 +254,26 @@ class Monitor:
             raise
         self._execs[exec_id] = one
 
+    def _probe(self, control: Control, number: int, rest: "list[Any]", fds: list[int]) -> None:
+        exec_id, process, timeout_s, *wanted = rest
+        one = Probe(self._loop, exec_id, timeout_s, started=self._exec_started, ended=self._exec_ended)
+        one.asked_by = (control, number)
+        one.begin(False, lambda stdio: self._begin_exec(exec_id, process, wanted, stdio))
+        self._execs[exec_id] = one
+
+    def _cancel(self, control: Control, number: int, rest: "list[Any]", fds: list[int]) -> "tuple[Any, ...]":
+        """End a probe; one that has ended is fine."""
+        one = self._execs.get(rest[0])
+        if isinstance(one, Probe):
+            one.cancel()
+        return number, "ok", None
+
+    def _socket(self, control: Control, number: int, rest: "list[Any]", fds: list[int]) -> None:
+        """A TCP socket that is in the container's network, for a probe that needs no process there."""
+        with inside(self._pidfd):
+            sock = socket.socket(rest[0], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        control.send_socket((number, "ok", None), sock)
+
     def _begin_exec(
         self, exec_id: str, process: "Process", wanted: "list[Any]", stdio: tuple[int, int, int]
     ) -> spawn.Joining:
@@ -255,8 +294,10 @@ class Monitor:
         if failure:
             del self._execs[one.id]
             control.send((number, "failed", failure))
-        else:
-            control.send((number, "ok", one.pid))
+            return
+        if isinstance(one, Probe):
+            one.running()
+        control.send((number, "ok", one.pid))
 
     def _exec_ended(self, one: Exec) -> None:
         """Its output is read; the code is told when its clients have all of it, or after FLUSH_S."""
@@ -267,7 +308,9 @@ class Monitor:
     def _tell_exec(self, one: Exec) -> None:
         if not one.told:
             one.told = True
-            if not self._broadcast(("exec", one.id, one.code)):
+            if isinstance(one, Probe):
+                self._broadcast(one.report())
+            elif not self._broadcast(("exec", one.id, one.code)):
                 self._ended_execs.append((one.id, one.code or 0))
         one.streams.cut_stuck(LINGER_S, alone=True)
         if one.streams.flushed:
