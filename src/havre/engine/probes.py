@@ -5,6 +5,7 @@ container's network namespace for that moment), so that the daemon itself enters
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from functools import partial
@@ -117,9 +118,8 @@ async def _reach(monitor: Monitor, target: Target) -> socket.socket:
             await asyncio.get_running_loop().sock_connect(sock, (address, target.port))
         except OSError as error:
             sock.close()
-            failed = failed or OSError(
-                f"connect {address} port {target.port}: {(error.strerror or '').lower()}"
-            )
+            why = os.strerror(error.errno or 0).lower()
+            failed = failed or OSError(f"connect {address} port {target.port}: {why}")
         except BaseException:
             sock.close()
             raise
