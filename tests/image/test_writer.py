@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import stat
 import subprocess
 import tarfile
@@ -135,3 +136,36 @@ def test_large_and_odd_numbers_go_into_pax_records(tar):
     member = tarfile.open(fileobj=io.BytesIO(out.getvalue())).getmembers()[0]
     assert (member.uid, member.gid, member.mtime) == (1 << 31, 5, -1.5)
     assert len(out.getvalue()) % 512 == 0
+
+
+def test_what_vanishes_from_a_live_tree_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    os.link(tmp_path / "b", tmp_path / "d")
+    (tmp_path / "folder").mkdir()
+    real = os.lstat
+
+    def lstat(name: bytes, *, dir_fd: int) -> os.stat_result:
+        found = real(name, dir_fd=dir_fd)
+        if name == b"b":
+            (tmp_path / "b").unlink()
+            (tmp_path / "folder").rmdir() if (tmp_path / "folder").exists() else None
+        return found
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    out = io.BytesIO()
+    write_tree(out, str(tmp_path), live=True)
+    found = {one.name: one for one in tarfile.open(fileobj=io.BytesIO(out.getvalue())).getmembers()}
+    assert sorted(found) == ["a", "c", "d"]
+    assert found["d"].isreg()  # its first name is not there, so it is the file itself
+    (tmp_path / "b").write_text("b")
+    with pytest.raises(FileNotFoundError):
+        write_tree(io.BytesIO(), str(tmp_path))
+
+
+def test_sockets_are_left_out_under_every_name(tmp_path: Path) -> None:
+    socket.socket(socket.AF_UNIX).bind(str(tmp_path / "s"))
+    os.link(tmp_path / "s", tmp_path / "t")
+    out = io.BytesIO()
+    write_tree(out, os.open(tmp_path, os.O_PATH))
+    assert tarfile.open(fileobj=io.BytesIO(out.getvalue())).getnames() == []

@@ -37,7 +37,7 @@ class BodyFile(io.RawIOBase):
             os.close(self._fd)
 
 
-def _pipe() -> tuple[int, int]:
+def open_pipe() -> tuple[int, int]:
     reading, writing = os.pipe()
     try:
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -48,7 +48,7 @@ def _pipe() -> tuple[int, int]:
 
 async def with_body(request: Request, work: Callable[[BinaryIO], Awaitable[T]]) -> T:
     """Give blocking work the body as a file. When the caller is cancelled the work sees a cut body and ends by itself."""
-    reading, writing = _pipe()
+    reading, writing = open_pipe()
     file = BodyFile(reading)
     feeding = asyncio.ensure_future(_feed(request, writing, file))
     working = asyncio.ensure_future(work(cast("BinaryIO", io.BufferedReader(file, PIPE_STEP_BYTES))))
@@ -112,10 +112,10 @@ async def _ready(fd: int, *, writing: bool) -> None:
 
 async def send_output(stream: Stream, work: Callable[[BinaryIO], Awaitable[None]]) -> None:
     """Send what blocking work writes into a file. When the client leaves, the work's next write fails and it ends by itself."""
-    reading, writing = _pipe()
+    reading, writing = open_pipe()
     working = asyncio.ensure_future(_into(writing, work))
     try:
-        await _send_file(stream, reading)
+        await send_pipe(stream, reading)
     finally:
         os.close(reading)
         working.add_done_callback(_look)
@@ -153,7 +153,7 @@ class _PipeFile(io.RawIOBase):
             os.close(self._fd)
 
 
-async def _send_file(stream: Stream, fd: int) -> None:
+async def send_pipe(stream: Stream, fd: int) -> None:
     """Send what comes out of a pipe until its end."""
     os.set_blocking(fd, False)
     while True:

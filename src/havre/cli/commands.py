@@ -40,6 +40,7 @@ COMMANDS = {
     "create": ("run", "create", "Create a new container"),
     "diff": ("diff", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": ("events", "events", "Get real time events from the server"),
+    "export": ("export", "export", "Export a container's filesystem as a tar archive"),
     "history": ("images", "history", "Show the history of an image"),
     "import": ("transfer", "import_", "Make an image from a root filesystem archive"),
     "inspect": ("inspect", "inspect", "Return low-level information on objects"),
@@ -76,9 +77,7 @@ INNER = {
     "system dial-stdio": ("dial", "dial_stdio", "Carry stdin and stdout to the daemon"),
     "system prune": ("prune", "system", "Remove unused data"),
 }
-_CONTAINER = (
-    "attach create diff exec kill logs pause port rename restart rm run start stats stop top unpause wait"
-)
+_CONTAINER = "attach create diff exec export kill logs pause port rename restart rm run start stats stop top unpause wait"
 GROUPS = {
     "container": {
         **{name: name for name in _CONTAINER.split()},

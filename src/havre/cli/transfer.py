@@ -157,19 +157,19 @@ def save(context: "Context", words: list[str]) -> int:
     answer = context.client.request("GET", "/images/get" + query({"names": args}))
     if not path:
         for piece in answer.pieces():
-            _write_all(piece)
+            write_all(piece)
         return 0
-    _save_to(path, answer)
+    save_to(path, answer)
     return 0
 
 
-def _write_all(data: bytes) -> None:
+def write_all(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(1, view) :]
 
 
-def _save_to(path: str, answer: "Any") -> None:
+def save_to(path: str, answer: "Any") -> None:
     temporary = f"{path}.havre-{os.getpid()}"
     try:
         with open(temporary, "wb") as file:

@@ -81,6 +81,19 @@ class Runtime:
             await monitor.attach(one)
         return monitor
 
+    async def help(self, message: tuple[Any, ...], fds: Sequence[int]) -> "Helper":
+        """Have the zygote fork a helper for a message; the fds are its own from then on. Raises Unavailable."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            await _send(self._zygote, message, [theirs.fileno(), *fds])
+        except OSError as error:
+            ours.close()
+            raise Unavailable(_ZYGOTE_GONE, hint=_ZYGOTE_HINT) from error
+        finally:
+            theirs.close()
+        return Helper(ours)
+
     async def adopt(self, run_dir: str) -> "Monitor | ExitRecord | None":
         """Find a container again after a daemon restart: its monitor, how it ended, or None when it never started.
 
@@ -200,6 +213,25 @@ def _process_of(plan: ExecPlan) -> tuple[dict[str, Any], dict[str, Any]]:
 def _wake(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
+
+
+class Helper:
+    """A short-lived process of the zygote, as the daemon sees it: it says words on its socket, and ends when the daemon lets go."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+
+    async def word(self) -> str:
+        """Return the next word. Raises what went wrong there, and HavreError when it ended without one."""
+        message, _ = await _receive(self._control)
+        if message is None:
+            raise HavreError("a helper process was killed", hint="dmesg | tail")
+        if message[0] == "failed":
+            raise spawn.as_error((message[1], message[2], message[3]))
+        return str(message[0])
+
+    def close(self) -> None:
+        self._control.close()
 
 
 class Monitor:

@@ -11,6 +11,18 @@ EINVAL = 22
 
 def mount(lower: list[str], upper: str, work: str) -> int:
     """Return a detached overlay. Raises KernelError."""
+    return _mount(lower, (("upperdir", upper), ("workdir", work)))
+
+
+def mount_readonly(layers: list[str]) -> int:
+    """Return a detached overlay of layers to read, uppermost first. Raises KernelError.
+
+    The upper directory of a container may be among them, also while it runs: without an index the kernel only warns of that.
+    """
+    return _mount(layers, (("index", "off"),))
+
+
+def _mount(lower: list[str], options: "tuple[tuple[str, str], ...]") -> int:
     context = _open()
     try:
         try:
@@ -20,8 +32,8 @@ def mount(lower: list[str], upper: str, work: str) -> int:
             os.close(context)
             context = _open()
             sys.fsconfig_string(context, "lowerdir", ":".join(lower), "overlay")
-        sys.fsconfig_string(context, "upperdir", upper, "overlay")
-        sys.fsconfig_string(context, "workdir", work, "overlay")
+        for key, value in options:
+            sys.fsconfig_string(context, key, value, "overlay")
         return sys.fsmount(context, 0, "overlay")
     finally:
         os.close(context)

@@ -15,23 +15,31 @@ from havre.runtime import monitor, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from havre.runtime.monitor import OpenLog
 
+    Helpers = dict[str, Callable[[tuple[Any, ...], list[int]], None]]
 
-def launch(open_log: "OpenLog") -> socket.socket:
-    """Fork the zygote; return the daemon's end of its socket. Call it while the process is small and single-threaded."""
+
+def launch(open_log: "OpenLog", helpers: "Helpers | None" = None) -> socket.socket:
+    """Fork the zygote; return the daemon's end of its socket. Call it while the process is small and single-threaded.
+
+    A message whose first word is one of `helpers` is that one's, in a process of its own; every other is a start.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         ours.close()
         try:
-            serve(theirs, open_log)
+            serve(theirs, open_log, helpers)
         finally:
             os._exit(1)
     theirs.close()
     return ours
 
 
-def serve(sock: socket.socket, open_log: "OpenLog") -> None:
+def serve(sock: socket.socket, open_log: "OpenLog", helpers: "Helpers | None" = None) -> None:
     """Be the zygote on this socket until the daemon leaves. Never returns."""
     _leave_daemon(sock)
     while True:
@@ -45,6 +53,9 @@ def serve(sock: socket.socket, open_log: "OpenLog") -> None:
             continue
         if child == 0:
             sock.close()
+            if helpers and message[0] in helpers:
+                helpers[message[0]](message, fds)
+                os._exit(0)
             monitor.run(message, fds, open_log)
         for fd in fds:
             os.close(fd)

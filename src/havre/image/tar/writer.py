@@ -4,6 +4,7 @@ pax, as Docker's archives: only what does not fit into the ustar header is in a 
 first name, no times of now, no names of users.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -100,9 +101,9 @@ class Writer:
         self._out.write(bytes(-size % BLOCK))
 
 
-def write_tree(out: BinaryIO, root: str) -> None:
-    """Write a directory tree as it is."""
-    _Walk(Writer(out), whiteouts=False).run(root)
+def write_tree(out: BinaryIO, root: str | int, *, live: bool = False) -> None:
+    """Write a directory tree (a path, or an open directory) as it is; in a `live` one things may vanish under our hands."""
+    _Walk(Writer(out), whiteouts=False, live=live).run(root)
 
 
 def write_layer(out: BinaryIO, upper: str) -> None:
@@ -113,17 +114,23 @@ def write_layer(out: BinaryIO, upper: str) -> None:
 class _Walk:
     """One tree on its way into an archive. Every directory is opened below its parent's fd, never through a link."""
 
-    def __init__(self, writer: Writer, *, whiteouts: bool) -> None:
+    def __init__(self, writer: Writer, *, whiteouts: bool, live: bool = False) -> None:
         self._writer, self._whiteouts = writer, whiteouts
+        self._live = live
         self._links: dict[tuple[int, int], bytes] = {}
 
-    def run(self, root: str) -> None:
-        top = os.open(root, DIRECTORY)
+    def run(self, root: str | int) -> None:
+        top = os.open(root, DIRECTORY) if isinstance(root, str) else os.open(".", DIRECTORY, dir_fd=root)
         try:
             waiting = self._directory(top, b"")
             while waiting:  # depth first, in the order of names
                 path = waiting.pop()
-                fd = _open_below(top, path)
+                try:
+                    fd = _open_below(top, path)
+                except OSError as error:
+                    if self._has_vanished(error):
+                        continue
+                    raise
                 try:
                     waiting += self._directory(fd, path)
                 finally:
@@ -142,13 +149,21 @@ class _Walk:
             self._writer.file((path + b"/" if path else b"") + OPAQUE, b"", 0)
         folders = []
         for name in sorted(os.fsencode(one) for one in os.listdir(fd)):
-            status = os.lstat(name, dir_fd=fd)
             place = path + b"/" + name if path else name
-            if stat.S_ISDIR(status.st_mode):
-                folders.append(place)
-            else:
-                self._member(fd, name, place, status)
+            try:
+                status = os.lstat(name, dir_fd=fd)
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append(place)
+                else:
+                    self._member(fd, name, place, status)
+            except OSError as error:
+                if not self._has_vanished(error):
+                    raise
         return folders[::-1]
+
+    def _has_vanished(self, error: OSError) -> bool:
+        """Whether the container has removed or replaced what was there a moment ago."""
+        return self._live and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
     def _member(self, parent: int, name: bytes, place: bytes, status: os.stat_result) -> None:
         if self._whiteouts and stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
@@ -157,12 +172,10 @@ class _Walk:
             return
         if self._whiteouts and name.startswith(WHITEOUT):
             raise InvalidParameter(f"{shown(place)}: a file of this name cannot be in a layer")
-        if status.st_nlink > 1:
-            key = (status.st_dev, status.st_ino)
-            if key in self._links:
-                self._writer.header(place, reader.LINK, link=self._links[key], traits=_traits(status, -1))
-                return
-            self._links[key] = place
+        key = (status.st_dev, status.st_ino)
+        if key in self._links:
+            self._writer.header(place, reader.LINK, link=self._links[key], traits=_traits(status, -1))
+            return
         if stat.S_ISREG(status.st_mode):
             self._file(parent, name, place)
         elif stat.S_ISLNK(status.st_mode):
@@ -171,7 +184,10 @@ class _Walk:
         elif kind := _NODES.get(stat.S_IFMT(status.st_mode)):
             device = (os.major(status.st_rdev), os.minor(status.st_rdev))
             self._writer.header(place, kind, device=device, traits=_traits(status, -1))
-        # a socket has no form in an archive and no use without its process
+        else:
+            return  # a socket has no form in an archive and no use without its process
+        if status.st_nlink > 1:
+            self._links[key] = place
 
     def _file(self, parent: int, name: bytes, place: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
