@@ -188,6 +188,12 @@ def make_daemon() -> type[Daemon]:
     return Daemon
 
 
+@pytest.fixture(scope="module")
+def daemon_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon for the tests of one module, which leave things lying about in it."""
+    yield from _daemon(tmp_path_factory.mktemp("havred"))
+
+
 def _daemon(root: Path) -> Iterator[Daemon]:
     if reason := why_not():
         pytest.skip(reason)

@@ -12,7 +12,9 @@ def test_filters_match_by_any_value_and_all_keys() -> None:
     assert matches(event, {"container": ["other", "web"], "event": ["die"]})
     assert matches(event, {"container": ["abc"], "label": ["l=v"], "image": ["nginx"]})
     assert not matches(event, {"type": ["image"]})
+    assert matches(event, {"container": ["we"]})  # the beginning of a name is enough, as in Docker
     assert not matches(event, {"label": ["l=w"]})
+    assert not matches(event, {"label": ["l=v", "m"]})
 
 
 def test_subscribe_yields_past_then_live_until_the_end() -> None:

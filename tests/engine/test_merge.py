@@ -38,6 +38,14 @@ def test_env_is_replaced_in_place_appended_and_removed() -> None:
         merge_env([], ["=x"])
 
 
+def test_the_callers_variables_stand_before_the_images() -> None:
+    config = merge_config(ContainerCreate(image="x", env=["B=2", "PATH"]), IMAGE)
+    assert config.env == ["B=2", "PATH", "A=1"]
+    assert full_env(config, False)[1:] == ["B=2", "A=1"]
+    with pytest.raises(InvalidParameter, match="'=x'"):
+        merge_config(ContainerCreate(image="x", env=["=x"]), IMAGE)
+
+
 def test_labels_and_health_fields_are_united() -> None:
     body = ContainerCreate(image="x", labels={"m": "1"}, healthcheck=HealthConfig(retries=5))
     config = merge_config(body, {**IMAGE, "Healthcheck": {"Test": ["CMD", "true"], "Retries": 3}})

@@ -27,18 +27,22 @@ async def show_info(call: Call) -> None:
     await call.request.json(200, info.info(call.rooms))
 
 
+SEQUENCE = "application/json-seq"
+JSON_STREAMS = ("application/jsonl", "application/x-ndjson", SEQUENCE)
+
+
 async def events(call: Call) -> None:
     """The head goes out at once; each event is one JSON object."""
     request = call.request
     since, until = (decode.nanos(decode.text(request, name)) for name in ("since", "until"))
     found = call.rooms.events.subscribe(since_nanos=since, until_nanos=until, filters=decode.filters(request))
-    sequence = "json-seq" in request.head.header("accept")
-    stream = await request.stream(200, "application/json-seq" if sequence else "application/json")
+    media_type = _wished(request.head.header("accept"))
+    stream = await request.stream(200, media_type)
     waiting = asyncio.ensure_future(anext(found, None))  # subscribes before anything else can happen
     try:
         while (event := await waiting) is not None:
-            if sequence:
-                await stream.write(b"\x1e")
+            if media_type == SEQUENCE:
+                await stream.write(b"\x1e")  # RFC 7464: each text begins with a record separator
             await stream.json(event)
             waiting = asyncio.ensure_future(anext(found, None))
     finally:
@@ -46,8 +50,16 @@ async def events(call: Call) -> None:
     await stream.end()
 
 
+def _wished(accept: str) -> str:
+    """The first form of a JSON stream that a client names; application/json, as ever, when it names none."""
+    for part in accept.lower().split(","):
+        if (found := part.partition(";")[0].strip()) in JSON_STREAMS:
+            return found
+    return "application/json"
+
+
 async def disk_usage(call: Call) -> None:
-    await call.request.json(200, await info.disk_usage(call.rooms))
+    await call.request.json(200, await info.disk_usage(call.rooms, call.request.query.get("type", [])))
 
 
 async def auth(call: Call) -> None:

@@ -34,7 +34,7 @@ class Events:
             event.update(
                 {
                     "status": action,
-                    "id": actor,
+                    **({"id": actor} if actor else {}),
                     **({"from": attributes["image"]} if "image" in attributes else {}),
                 }
             )
@@ -91,9 +91,11 @@ async def _until(
 
 
 def matches(event: Mapping[str, Any], filters: Filters) -> bool:
-    """Say whether an event passes Docker's filters: any value of a key, all keys."""
+    """Say whether an event passes Docker's filters: any value of a key (every label, though), all keys."""
     return all(
-        any(_match(event, key, value) for value in values) for key, values in filters.items() if values
+        (all if key == "label" else any)(_match(event, key, value) for value in values)
+        for key, values in filters.items()
+        if values
     )
 
 
@@ -123,6 +125,7 @@ def _match(event: Mapping[str, Any], key: str, value: str) -> bool:
     ):
         actor = event["Actor"]["ID"]
         if event["Type"] == key:
-            return bool(actor.startswith(value) or attributes.get("name") == value.removeprefix("/"))
+            name = attributes.get("name", "")
+            return bool(actor.startswith(value) or name.startswith(value.removeprefix("/")))
         return bool(attributes.get(key) == value)
     return bool(key == "scope" and event["scope"] == value)

@@ -38,9 +38,15 @@ async def create(rooms: Rooms, ref: str, body: ExecCreate) -> str:
     rooms.execs.add(one)
     container.execs.append(one.id)
     _forget_old(rooms, container)
-    action = "exec_create: " + " ".join(body.cmd)
-    rooms.events.publish("container", action, container.id, {**container.attributes(), "execID": one.id})
+    _tell(rooms, container, one, "exec_create")
     return one.id
+
+
+def _tell(rooms: Rooms, container: Container, one: Exec, action: str) -> None:
+    """Docker writes the words behind the action: the program, a space, and what follows it."""
+    command = one.body.cmd or [""]
+    text = f"{action}: {command[0]} {' '.join(command[1:])}"
+    rooms.events.publish("container", text, container.id, {**container.attributes(), "execID": one.id})
 
 
 def _check_running(container: Container) -> None:
@@ -71,8 +77,7 @@ async def start(
         raise Conflict(f"container {container.id} is not running")
     one.started = one.running = True
     stream = await _start(rooms, container, container.monitor, one, detach=detach, tty_size=tty_size)
-    action = "exec_start: " + " ".join(one.body.cmd or [])
-    rooms.events.publish("container", action, container.id, {**container.attributes(), "execID": one.id})
+    _tell(rooms, container, one, "exec_start")
     spawn(f"exec {one.id[:12]}", _follow(rooms, container, container.monitor, one), report)
     return stream
 

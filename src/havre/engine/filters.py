@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from havre.engine.container import Container
-from havre.engine.ports import parse_port
+from havre.engine.endpoints import live
+from havre.engine.ports import parse_port, port_list
 from havre.engine.rooms import Rooms
 from havre.errors import InvalidParameter, NotFound
 
@@ -29,6 +30,8 @@ KNOWN = frozenset(
         "volume",
     ]
 )
+_PORTS = ("publish", "expose")
+_HEALTH = ("starting", "healthy", "unhealthy", "none")
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -40,9 +43,12 @@ def check(filters: Filters, known: frozenset[str] = KNOWN) -> None:
     for status in filters.get("status", ()):
         if status not in _STATUSES:
             raise InvalidParameter(f"invalid filter 'status={status}'", hint=" ".join(_STATUSES))
-    for word in filters.get("health", ()):
-        if word not in ("none", "starting", "healthy", "unhealthy"):
-            raise InvalidParameter(f"unrecognised filter value for health: {word}")
+    for health in filters.get("health", ()):
+        if health not in _HEALTH:
+            raise InvalidParameter(f"unrecognised filter value for health: {health}", hint=" ".join(_HEALTH))
+    for word in filters.get("is-task", ()):
+        if word.lower() not in ("true", "false", "1", "0"):
+            raise InvalidParameter(f"invalid filter 'is-task={word}'", hint="true or false")
     for code in filters.get("exited", ()):
         if not code.lstrip("-").isdigit():
             raise InvalidParameter(f"invalid filter 'exited={code}'")
@@ -51,7 +57,9 @@ def check(filters: Filters, known: frozenset[str] = KNOWN) -> None:
 def predicate(rooms: Rooms, filters: Filters) -> Callable[[Container], bool]:
     """Return the test a listed container must pass: every key, and for a key any of its values (labels: all)."""
     check(filters)
-    tests = [_test(rooms, key, values) for key, values in filters.items() if values]
+    tests = [_test(rooms, key, values) for key, values in filters.items() if values and key not in _PORTS]
+    if any(filters.get(key) for key in _PORTS):
+        tests.append(_ports_test(rooms, filters))
     return lambda container: all(test(container) for test in tests)
 
 
@@ -92,29 +100,39 @@ def _name(container: Container, value: str) -> bool:
     return bool(pattern.search(container.record.name) or pattern.search("/" + container.record.name))
 
 
-def _publish(container: Container, value: str) -> bool:
-    first, last, proto = _port_range(value)
-    host = container.record.host_config
-    for key, bindings in (host.port_bindings or {}).items():
-        port, found = parse_port(key)
-        hosts = [each.host_port or "" for each in bindings or []]
-        ports = [port, *(int(text) for text in hosts if text.isdigit())]
-        if found == proto and any(first <= each <= last for each in ports):
-            return True
-    return False
+def _ports_test(rooms: Rooms, filters: Filters) -> Callable[[Container], bool]:
+    """publish and expose look at the ports a running container shows, and one of either is enough: as in Docker."""
+    publish, expose = (
+        [_port_range(value) for value in filters.get(key, ())] for key in ("publish", "expose")
+    )
+
+    def test(container: Container) -> bool:
+        if not container.running:
+            return False
+        endpoints = live(rooms, container).values()
+        ports = port_list(tuple(port for one in endpoints for port in one.ports), container.record.config)
+        return any(
+            _within(publish, one.get("PublicPort"), one["Type"])
+            or _within(expose, one["PrivatePort"], one["Type"])
+            for one in ports
+        )
+
+    return test
 
 
-def _expose(container: Container, value: str) -> bool:
-    first, last, proto = _port_range(value)
-    exposed = [parse_port(key) for key in container.record.config.exposed_ports or {}]
-    return any(first <= port <= last and found == proto for port, found in exposed)
+def _within(ranges: Sequence[tuple[int, int, str]], port: object, kind: object) -> bool:
+    return isinstance(port, int) and any(low <= port <= high and kind == proto for low, high, proto in ranges)
 
 
 def _port_range(value: str) -> tuple[int, int, str]:
+    """Return (80, 90, "tcp") of "80-90/tcp". Raises InvalidParameter."""
     ports, _, proto = value.partition("/")
     first, _, last = ports.partition("-")
-    low, _ = parse_port(first)
-    return low, parse_port(last)[0] if last else low, proto or "tcp"
+    low = parse_port(first)[0]
+    high = parse_port(last)[0] if last else low
+    if high < low:
+        raise InvalidParameter(f"invalid range specified for the port: {value}")
+    return low, high, proto.lower() or "tcp"
 
 
 def _volume(container: Container, value: str) -> bool:
@@ -135,12 +153,10 @@ _TESTS: dict[str, Callable[[Container, str], bool]] = {
     "network": lambda container, value: (
         value in container.record.endpoints or value == container.record.host_config.network_mode
     ),
-    "publish": _publish,
-    "expose": _expose,
     "volume": _volume,
     "health": lambda container, value: (
         value == (container.state.health.status if container.state.health else "none")
     ),
-    "isolation": lambda container, value: value in ("", "default"),
+    "isolation": lambda container, value: True,  # a word of Windows': on Linux Docker lets all pass too
     "is-task": lambda container, value: value.lower() in ("false", "0"),
 }

@@ -5,6 +5,7 @@ import asyncio
 from havre import clock
 from havre.engine import health, policy
 from havre.engine.container import Container
+from havre.engine.endpoints import tell
 from havre.engine.rooms import Rooms
 from havre.spec.runplan import ExitRecord
 from havre.tasks import in_net_thread
@@ -29,6 +30,7 @@ async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> None:
         rooms.events.publish("container", "oom", container.id, container.attributes())
     attributes["execDuration"] = str(max(0, int(runs_s)))
     rooms.events.publish("container", "die", container.id, attributes)
+    tell(rooms, container, "disconnect")
     container.restart_pause_s = policy.next_pause_s(container.restart_pause_s, runs_s)
     container.ended.set()
     wake(container.on_exit, ended["code"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from havre.engine.rooms import Rooms
-from havre.errors import InvalidParameter
+from havre.errors import HavreError, InvalidParameter
 from havre.image import pull as pulling
 from havre.image import push as pushing
 from havre.image.remove import Use
@@ -43,9 +43,7 @@ async def pull(
         credentials=credentials(auth),
         progress=progress,
     )
-    rooms.events.publish(
-        "image", "pull", reference.familiar(), {"name": reference.familiar(), "id": image.id}
-    )
+    _tell(rooms, "pull", reference.familiar(), reference.familiar_name(), image)
 
 
 def _named(name: str, tag: str) -> str:
@@ -62,7 +60,9 @@ async def push(
     await pushing.push(
         rooms.images, rooms.registry, reference, credentials=credentials(auth), progress=progress
     )
-    rooms.events.publish("image", "push", reference.familiar(), {"name": reference.familiar()})
+    _tell(
+        rooms, "push", reference.familiar(), reference.familiar_name(), _known(rooms, reference.canonical())
+    )
 
 
 async def load(rooms: Rooms, stream: BinaryIO, progress: Progress) -> list[str]:
@@ -74,7 +74,7 @@ async def load(rooms: Rooms, stream: BinaryIO, progress: Progress) -> list[str]:
 
     names = await in_archive_thread(rooms.images.load, stream, report)
     for name in names:
-        rooms.events.publish("image", "load", name, {"name": name})
+        _tell_of(rooms, "load", name)
     return names
 
 
@@ -82,7 +82,7 @@ async def save(rooms: Rooms, refs: Sequence[str], out: BinaryIO) -> None:
     """Write an archive of the named images to a blocking file. Raises NoSuchImage before the first byte."""
     await in_archive_thread(rooms.images.save, refs, out)
     for ref in refs:
-        rooms.events.publish("image", "save", ref, {"name": ref})
+        _tell_of(rooms, "save", ref)
 
 
 async def import_(
@@ -93,7 +93,9 @@ async def import_(
     found = await in_archive_thread(
         rooms.images.import_, stream, target, changes=changes, message=message, platform=wanted
     )
-    rooms.events.publish("image", "import", found, {"name": target or found})
+    if target:
+        _tell_of(rooms, "tag", target)
+    _tell(rooms, "import", found, found, _known(rooms, found))
     return found
 
 
@@ -103,19 +105,39 @@ def tag(rooms: Rooms, source: str, repository: str, tag_: str) -> None:
         raise InvalidParameter("a repository name is needed", hint="havre tag IMAGE NAME[:TAG]")
     target = _named(repository, tag_)
     rooms.images.tag(source, target)
-    rooms.events.publish("image", "tag", rooms.images.resolve(source).id, {"name": target})
+    _tell_of(rooms, "tag", target)
 
 
 async def remove(rooms: Rooms, ref: str, *, force: bool) -> list[dict[str, str]]:
     """Untag or delete. Raises Conflict when containers use it."""
     remove = rooms.images.remove
+    image = _known(rooms, ref)
     done = await in_disk_thread(remove, ref, force=force, used_by=lambda image_id: _users(rooms, image_id))
     for entry in done:
         for action, value in entry.items():
-            rooms.events.publish(
-                "image", "untag" if action == "Untagged" else "delete", value, {"name": value}
-            )
+            told = "untag" if action == "Untagged" else "delete"
+            _tell(rooms, told, image.id if image else value, value, image)
     return done
+
+
+def _known(rooms: Rooms, ref: str) -> Image | None:
+    try:
+        return rooms.images.resolve(ref)
+    except HavreError:
+        return None
+
+
+def _tell(rooms: Rooms, action: str, actor: str, name: str, image: Image | None) -> None:
+    """Publish an image event; the image's labels are attributes, as in Docker."""
+    labels = ((image.config.get("config") or {}).get("Labels") or {}) if image else {}
+    rooms.events.publish("image", action, actor, {**labels, "name": name})
+
+
+def _tell_of(rooms: Rooms, action: str, ref: str) -> None:
+    """Publish what happened to an image that is known by a name or an id."""
+    image = _known(rooms, ref)
+    name = references.parse(ref).familiar() if image and not image.id.endswith(ref) else ref
+    _tell(rooms, action, image.id if image else ref, name, image)
 
 
 def _users(rooms: Rooms, image_id: str) -> list[Use]:

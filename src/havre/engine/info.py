@@ -1,7 +1,10 @@
 """GET /version, /info and /system/df."""
 
+import asyncio
 import os
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from havre.engine.images import summary as image_summary
@@ -9,6 +12,7 @@ from havre.engine.inspect import DRIVER
 from havre.engine.listing import list_containers
 from havre.engine.rooms import Rooms
 from havre.engine.settings import BUILTIN_RUNTIME
+from havre.errors import InvalidParameter
 from havre.logs import options as log_options
 from havre.tasks import in_disk_thread
 from havre.version import API_VERSION, MIN_API_VERSION, VERSION
@@ -57,12 +61,19 @@ def info(rooms: Rooms) -> dict[str, Any]:
         **_abilities(rooms),
         **_host(rooms),
         **_registries(rooms),
+        "GenericResources": None,
+        "HttpProxy": os.environ.get("HTTP_PROXY", ""),
+        "HttpsProxy": os.environ.get("HTTPS_PROXY", ""),
+        "NoProxy": os.environ.get("NO_PROXY", ""),
+        "Isolation": "",
+        "NGoroutines": len(asyncio.all_tasks()),
         "Swarm": {
             "NodeID": "",
             "NodeAddr": "",
             "LocalNodeState": "inactive",
             "ControlAvailable": False,
             "Error": "",
+            "RemoteManagers": None,
         },
         "Labels": list(rooms.settings.labels),
         "ServerVersion": VERSION,
@@ -153,19 +164,32 @@ def _registries(rooms: Rooms) -> dict[str, Any]:
     }
 
 
-async def disk_usage(rooms: Rooms) -> dict[str, Any]:
-    """Return GET /system/df; walks the containers' layers in a disk thread."""
-    containers = await in_disk_thread(lambda: list_containers(rooms, all_=True, size=True))
-    used: dict[str, int] = {}
-    for one in rooms.containers:
-        used[one.record.image_id] = used.get(one.record.image_id, 0) + 1
-    images = [
-        {**image_summary(image, used.get(image.id, 0)), "SharedSize": 0} for image in rooms.images.all()
+KINDS = ("container", "image", "volume", "build-cache")  # of GET /system/df?type=
+
+
+async def disk_usage(rooms: Rooms, kinds: Sequence[str] = ()) -> dict[str, Any]:
+    """Return GET /system/df, all of it or some `kinds`; walks the containers' layers in a disk thread. Raises InvalidParameter."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InvalidParameter(f"unknown object type: {kind}", hint=" ".join(KINDS))
+    wanted = kinds or KINDS
+    found: dict[str, Any] = {}
+    if "image" in wanted:
+        found["LayersSize"] = await in_disk_thread(rooms.images.usage)
+        found["Images"] = await in_disk_thread(_images, rooms)
+    if "container" in wanted:
+        found["Containers"] = await in_disk_thread(lambda: list_containers(rooms, all_=True, size=True))
+    if "volume" in wanted:
+        found["Volumes"] = []
+    if "build-cache" in wanted:
+        found["BuildCache"] = []
+    return found
+
+
+def _images(rooms: Rooms) -> list[dict[str, Any]]:
+    used = Counter(one.record.image_id for one in rooms.containers)
+    shared = rooms.images.shares()
+    return [
+        {**image_summary(image, used[image.id]), "SharedSize": shared.get(image.id, 0)}
+        for image in rooms.images.all()
     ]
-    return {
-        "LayersSize": sum(int(image["Size"]) for image in images),
-        "Images": images,
-        "Containers": containers,
-        "Volumes": [],
-        "BuildCache": [],
-    }

@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 
 from havre import clock
-from havre.engine.container import Container, ContainerRecord, MountPoint
+from havre.engine import security
+from havre.engine.container import ContainerRecord, MountPoint
+from havre.engine.endpoints import find, live
 from havre.engine.plan import log_file
 from havre.engine.ports import port_map
 from havre.engine.rooms import Rooms
@@ -20,7 +22,7 @@ def inspect(rooms: Rooms, ref: str, *, size: bool = False) -> dict[str, Any]:
     """Return every field stock clients read. `size` walks the container's layer: blocking."""
     container = rooms.containers.find(ref)
     record = container.record
-    endpoints = container_endpoints(rooms, container)
+    endpoints = live(rooms, container)
     folder = rooms.settings.container_dir(record.id)
     found: dict[str, Any] = {
         "Id": record.id,
@@ -45,7 +47,7 @@ def inspect(rooms: Rooms, ref: str, *, size: bool = False) -> dict[str, Any]:
         "GraphDriver": _graph_driver(rooms, record.id),
         "Mounts": [mount_dict(point) for point in record.mounts if point.type != "tmpfs"],
         "Config": container_config(record.config),
-        "NetworkSettings": _network_settings(record, endpoints),
+        "NetworkSettings": _network_settings(rooms, record, endpoints),
     }
     if size:
         found["SizeRw"] = rooms.images.snapshots.usage(record.id)
@@ -63,17 +65,6 @@ def image_size(rooms: Rooms, record: ContainerRecord) -> int:
         return 0
 
 
-def container_endpoints(rooms: Rooms, container: Container) -> dict[str, Endpoint]:
-    """The live endpoints of a running container by network name; empty for one that is down."""
-    if not container.running:
-        return {}
-    found = {}
-    for name in container.record.endpoints:
-        if (endpoint := rooms.networks.endpoints(name).get(container.id)) is not None:
-            found[endpoint.network] = endpoint
-    return found
-
-
 def container_config(config: ContainerConfig) -> dict[str, Any]:
     """Return Config with the fields Docker always sends."""
     always: dict[str, Any] = {
@@ -86,7 +77,7 @@ def container_config(config: ContainerConfig) -> dict[str, Any]:
         "Tty": False,
         "OpenStdin": False,
         "StdinOnce": False,
-        "Env": [],
+        "Env": None,
         "Cmd": None,
         "Image": "",
         "Volumes": None,
@@ -110,9 +101,14 @@ def host_config(record: ContainerRecord, rooms: Rooms) -> dict[str, Any]:
     given = _given(host)
     log = given.pop("LogConfig", None) or {}
     defaults = {name: _ZERO.get(kind) for name, kind in _HOST_FIELDS}
+    memory, swap = host.memory or 0, host.memory_swap or 0
     return {
         **defaults,
         **given,
+        "MemorySwap": memory * 2 if memory > 0 and not swap else swap,  # Docker's default: as much again
+        "MemorySwappiness": None if host.memory_swappiness == -1 else host.memory_swappiness,
+        "PidsLimit": host.pids_limit if (host.pids_limit or 0) > 0 else None,
+        **_hidden_paths(host),
         "LogConfig": {
             "Type": log.get("Type") or rooms.settings.log_driver,
             "Config": log.get("Config") or {},
@@ -125,6 +121,17 @@ def host_config(record: ContainerRecord, rooms: Rooms) -> dict[str, Any]:
         "ShmSize": host.shm_size or rooms.settings.shm_size_bytes,
         "ConsoleSize": host.console_size or [0, 0],
         "PortBindings": given.get("PortBindings") or {},
+    }
+
+
+def _hidden_paths(host: HostConfig) -> dict[str, Any]:
+    """What is masked and read-only in /proc and /sys: the defaults are shown, a privileged container has none."""
+    if host.privileged:
+        return {"MaskedPaths": None, "ReadonlyPaths": None}
+    masked, read_only = host.masked_paths, host.readonly_paths
+    return {
+        "MaskedPaths": list(security.MASKED) if masked is None else masked,
+        "ReadonlyPaths": list(security.READ_ONLY) if read_only is None else read_only,
     }
 
 
@@ -174,7 +181,9 @@ def _graph_driver(rooms: Rooms, container_id: str) -> dict[str, Any]:
     return {"Name": DRIVER, "Data": {"ID": container_id, **data, "MergedDir": ""}}
 
 
-def _network_settings(record: ContainerRecord, endpoints: dict[str, Endpoint]) -> dict[str, Any]:
+def _network_settings(
+    rooms: Rooms, record: ContainerRecord, endpoints: dict[str, Endpoint]
+) -> dict[str, Any]:
     bridge = endpoints.get("bridge")
     ports = tuple(port for endpoint in endpoints.values() for port in endpoint.ports)
     running = record.state.pid > 0
@@ -189,7 +198,7 @@ def _network_settings(record: ContainerRecord, endpoints: dict[str, Endpoint]) -
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
         **_addresses(bridge),
-        "Networks": network_dicts(record, endpoints),
+        "Networks": network_dicts(rooms, record, endpoints),
     }
 
 
@@ -207,7 +216,7 @@ def _addresses(endpoint: Endpoint | None) -> dict[str, Any]:
     }
 
 
-def network_dicts(record: ContainerRecord, endpoints: dict[str, Endpoint]) -> dict[str, Any]:
+def network_dicts(rooms: Rooms, record: ContainerRecord, endpoints: dict[str, Endpoint]) -> dict[str, Any]:
     """Return Networks, by name; `none` and `host` are shown too, as Docker does."""
     wanted = record.endpoints or {record.host_config.network_mode or "": EndpointSettings()}
     found = {}
@@ -222,8 +231,16 @@ def network_dicts(record: ContainerRecord, endpoints: dict[str, Endpoint]) -> di
             "Aliases": asked.aliases,
             "DriverOpts": asked.driver_opts,
             "GwPriority": asked.gw_priority or 0,
-            "NetworkID": endpoint.network_id if endpoint else "",
+            "NetworkID": endpoint.network_id if endpoint else _network_id(rooms, record, name),
             **_addresses(endpoint),
             "DNSNames": None,
         }
     return found
+
+
+def _network_id(rooms: Rooms, record: ContainerRecord, name: str) -> str:
+    """Once it has run, a container that is down still names its networks."""
+    if not record.state.started_nanos:
+        return ""
+    network = find(rooms, name)
+    return network.id if network else ""

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from havre import clock, log
 from havre.engine import devices, health, joining, mounts, plan
 from havre.engine.container import Container
+from havre.engine.endpoints import tell
 from havre.engine.files import write_files
 from havre.engine.ports import parse_requests
 from havre.engine.rooms import Rooms
@@ -39,6 +40,8 @@ async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) ->
     joined = joining.paths(rooms, record.host_config)
     answers = await in_disk_thread(_ask_host, rooms, container)
     endpoints = await _connect(rooms, container, undo)
+    tell(rooms, container, "connect")
+    undo.callback(tell, rooms, container, "disconnect")
     await in_disk_thread(write_files, rooms, record, endpoints)
     asked = plan.Asked(
         overlay=rooms.images.snapshots.get(record.id),

@@ -4,8 +4,9 @@ from typing import Any
 
 from havre import clock
 from havre.engine.container import Container
+from havre.engine.endpoints import live
 from havre.engine.filters import Filters, predicate
-from havre.engine.inspect import container_endpoints, image_size, mount_dict, network_dicts
+from havre.engine.inspect import image_size, mount_dict, network_dicts
 from havre.engine.ports import port_list
 from havre.engine.rooms import Rooms
 from havre.engine.status import status_line
@@ -17,7 +18,7 @@ def list_containers(
     """Return the summaries, newest first. Without `all_`, only what runs, unless a filter asks for other states."""
     filters = filters or {}
     passes = predicate(rooms, filters)
-    wide = all_ or limit > 0 or any(key in filters for key in ("status", "exited", "before", "since"))
+    wide = all_ or limit > 0 or "status" in filters
     shown = [
         one
         for one in rooms.containers
@@ -31,7 +32,7 @@ def list_containers(
 def summary(rooms: Rooms, container: Container, now_nanos: int, size: bool = False) -> dict[str, Any]:
     """Return one entry."""
     record = container.record
-    endpoints = container_endpoints(rooms, container)
+    endpoints = live(rooms, container)
     ports = tuple(port for endpoint in endpoints.values() for port in endpoint.ports)
     found: dict[str, Any] = {
         "Id": record.id,
@@ -45,7 +46,7 @@ def summary(rooms: Rooms, container: Container, now_nanos: int, size: bool = Fal
         "State": record.state.status,
         "Status": status_line(record.state, now_nanos),
         "HostConfig": {"NetworkMode": record.host_config.network_mode or "bridge"},
-        "NetworkSettings": {"Networks": network_dicts(record, endpoints)},
+        "NetworkSettings": {"Networks": network_dicts(rooms, record, endpoints)},
         "Mounts": [mount_dict(point) for point in record.mounts if point.type != "tmpfs"],
     }
     if size:

@@ -18,7 +18,7 @@ def merge_config(body: ContainerCreate, image: dict[str, Any]) -> ContainerConfi
     given = {field: getattr(body, field) for field in ContainerConfig.__struct_fields__}
     config = ContainerConfig(**given)
     config.entrypoint, config.cmd = _command(body, image)
-    config.env = merge_env(image.get("Env") or [], body.env or [])
+    config.env = _env(body.env or [], image.get("Env") or []) or None
     config.labels = {**(image.get("Labels") or {}), **(body.labels or {})}
     config.volumes = {**(image.get("Volumes") or {}), **(body.volumes or {})} or None
     config.exposed_ports = {**(image.get("ExposedPorts") or {}), **(body.exposed_ports or {})} or None
@@ -50,6 +50,16 @@ def _words(value: list[str] | str | None) -> list[str] | None:
     if isinstance(value, str):
         return [value] if value else None
     return value or None
+
+
+def _env(given: list[str], image: list[str]) -> list[str]:
+    """The caller's variables in their order, then the image's others. A bare NAME stays: it takes the variable away at the start."""
+    named = {entry.partition("=")[0] for entry in given}
+    if "" in named:
+        raise InvalidParameter(
+            f"invalid environment variable: {next(one for one in given if one[:1] in ('', '='))!r}"
+        )
+    return [*given, *(entry for entry in image if entry.partition("=")[0] not in named)]
 
 
 def merge_env(base: list[str], extra: list[str]) -> list[str]:

@@ -152,6 +152,7 @@ async def prune(rooms: Rooms, filters: Mapping[str, Sequence[str]]) -> dict[str,
         except HavreError:
             continue  # somebody joined it in the meantime
         removed.append(network.name)
+    rooms.events.publish("network", "prune", "", {"reclaimed": "0"})
     return {"NetworksDeleted": removed}
 
 

@@ -60,7 +60,7 @@ async def images(rooms: Rooms, filters: Filters) -> dict[str, Any]:
     only_dangling = (filters.get("dangling") or ["true"])[0].lower() in ("1", "true")
     used = {one.record.image_id for one in rooms.containers}
     deleted: list[dict[str, str]] = []
-    freed = 0
+    before = await in_disk_thread(rooms.images.usage)
     for image in rooms.images.all():
         labels = (image.config.get("config") or {}).get("Labels") or {}
         old = not limit or image_verbs.created_seconds(image.created) * 1_000_000_000 <= limit
@@ -75,7 +75,8 @@ async def images(rooms: Rooms, filters: Filters) -> dict[str, Any]:
             deleted += await image_verbs.remove(rooms, image.id, force=True)
         except HavreError:
             continue
-        freed += image.size_bytes
+    freed = max(0, before - await in_disk_thread(rooms.images.usage)) if deleted else 0
+    rooms.events.publish("image", "prune", "", {"reclaimed": str(freed)})
     return {"ImagesDeleted": deleted or None, "SpaceReclaimed": freed}
 
 

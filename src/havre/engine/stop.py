@@ -58,6 +58,7 @@ async def restart(rooms: Rooms, ref: str, *, timeout_s: int | None = None, signa
     try:
         if container.up:
             await _stop(rooms, container, timeout_s, signal)
+            rooms.events.publish("container", "stop", container.id, container.attributes())
         async with container.lock:
             if not container.running:
                 check_startable(container)

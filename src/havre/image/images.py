@@ -7,6 +7,7 @@ import asyncio
 import difflib
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -326,6 +327,20 @@ class Images:
     def usage(self) -> int:
         """Bytes that all layers and blobs take, each counted once."""
         return self.layers.usage() + sum(self.content.size(digest) for digest in self.content.all())
+
+    def shares(self) -> dict[str, int]:
+        """Bytes of each image (by id) that another image stands on too. Blocking."""
+        reached: dict[str, tuple[set[str], set[str]]] = {}
+        for digest in self.targets():
+            reached[digest] = (set(), set())
+            collect.reach(self, digest, *reached[digest])
+        blobs = Counter(blob for found, _ in reached.values() for blob in found)
+        chains = Counter(chain for _, found in reached.values() for chain in found)
+        return {
+            digest: sum(self.content.size(one) for one in own if blobs[one] > 1 and self.content.has(one))
+            + sum(self.layers.own_size(one) for one in below if chains[one] > 1)
+            for digest, (own, below) in reached.items()
+        }
 
     def _make_hello(self) -> str | None:
         """The image the package itself carries, made the first time somebody asks; None on a machine it has no code for."""

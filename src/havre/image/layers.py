@@ -94,6 +94,11 @@ class Layers:
             total, chain = total + one.size_bytes, one.parent
         return total
 
+    def own_size(self, chain: str) -> int:
+        """Bytes of one layer alone; 0 when it is not here."""
+        one = self._known.get(chain)
+        return one.size_bytes if one else 0
+
     def usage(self) -> int:
         """Bytes of all layers, each counted once."""
         return sum(one.size_bytes for one in list(self._known.values()))

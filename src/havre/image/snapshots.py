@@ -11,6 +11,7 @@ from havre.image.tree import Trash
 from havre.spec.runplan import Overlay
 from havre.store import Records
 
+BLOCK = 512  # the unit of st_blocks (stat(2))
 KIND = "snapshot"
 
 
@@ -104,5 +105,5 @@ class Snapshots:
                     if status.st_ino in seen:
                         continue
                     seen.add(status.st_ino)
-                total += status.st_size
+                total += min(status.st_size, status.st_blocks * BLOCK)  # holes take no place
         return total
