@@ -4,7 +4,7 @@ import sys
 
 from havre.cli import options
 from havre.client.http import query, quote
-from havre.errors import HavreError, NotFound
+from havre.errors import HavreError, InvalidParameter, NotFound
 
 RENAME_USAGE = "CONTAINER NEW_NAME"
 PORT_USAGE = "CONTAINER [PRIVATE_PORT[/PROTO]]"
@@ -160,14 +160,39 @@ def port(context: "Context", words: list[str]) -> int:
     options.need(args, 1, "port", 2)
     ports = context.client.get(f"/containers/{quote(args[0])}/json")["NetworkSettings"]["Ports"] or {}
     asked = args[1] if len(args) > 1 else ""
-    wanted = f"{asked}/tcp" if asked and "/" not in asked else asked
-    if wanted and not ports.get(wanted):
-        raise NotFound(f"Error: No public port '{asked}' published for {args[0]}")
-    for key, bindings in ports.items():
-        for one in bindings or []:
-            address = f"[{one['HostIp']}]" if ":" in one["HostIp"] else one["HostIp"]
-            if not wanted:
-                print(f"{key} -> {address}:{one['HostPort']}")
-            elif key == wanted:
-                print(f"{address}:{one['HostPort']}")
+    if asked:
+        number, _, protocol = asked.partition("/")
+        _check_port(number)
+        if not (found := ports.get(f"{number}/{protocol or 'tcp'}")):
+            raise NotFound(f"Error: No public port '{asked}' published for {args[0]}")
+        lines = [_address(one) for one in found]
+    else:
+        lines = [f"{key} -> {_address(one)}" for key, found in ports.items() for one in found or []]
+    sys.stdout.write("".join(f"{line}\n" for line in sorted(lines, key=_natural)))
     return 0
+
+
+def _check_port(text: str) -> None:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
+        why = "value out of range" if text.isascii() and text.isdigit() else "invalid syntax"
+        raise InvalidParameter(f'Error: invalid port ({text}): strconv.ParseUint: parsing "{text}": {why}')
+
+
+def _address(binding: "dict[str, str]") -> str:
+    address = binding["HostIp"]
+    return f"{f'[{address}]' if ':' in address else address}:{binding['HostPort']}"
+
+
+def _natural(line: str) -> "list[tuple[int, int, str]]":
+    """The order of docker port: runs of digits count as numbers."""
+    parts: list[tuple[int, int, str]] = []
+    digits = ""
+    for char in line + "\n":
+        if char.isdigit():
+            digits += char
+            continue
+        if digits:
+            parts.append((0, int(digits), ""))
+            digits = ""
+        parts.append((1, 0, char))
+    return parts
