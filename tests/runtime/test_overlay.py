@@ -83,6 +83,43 @@ def test_layers_are_attached_for_a_kernel_that_takes_no_detached_ones(layers, mo
         assert str(layers) not in file.read()
 
 
+@pytest.mark.parametrize("linux", [(0, 0), (99, 0)], ids=["layer by layer", "as before 6.7"])
+@pytest.mark.parametrize("count", [2, 120], ids=["few", "many"])
+def test_layers_lie_in_order_on_every_kernel(layers, monkeypatch, linux, count):
+    """120: more names than one fsconfig string holds, as many as Docker lets an image have (127 with the base's)."""
+    monkeypatch.setattr(overlay, "LAYER_BY_LAYER", linux)
+    lower = [layers / f"{number}-{'x' * 100}" for number in range(count)]
+    for number, folder in enumerate(lower):
+        folder.mkdir()
+        (folder / "every").write_text(str(number))
+        (folder / str(number)).write_text("")
+
+    def work():
+        os.chdir(layers / "one")
+        tree = overlay.mount([str(each) for each in lower], str(layers / "upper"), str(layers / "work"))
+        assert os.listdir(".") == ["a"]
+        assert sorted(os.listdir(f"/proc/self/fd/{tree}")) == sorted(
+            ["every", *(str(number) for number in range(count))]
+        )
+        with open("every", opener=lambda path, flags: os.open(path, flags, dir_fd=tree)) as file:
+            assert file.read() == "0"
+        os.mkdir("new", dir_fd=tree)
+        assert os.listdir(layers / "upper") == ["new"]
+        shown = overlay.mount_readonly([str(each) for each in (layers / "upper", *lower)])
+        assert len(os.listdir(f"/proc/self/fd/{shown}")) == count + 2
+
+    in_child(work)
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        assert str(layers) not in file.read()
+
+
+def test_layer_that_is_gone_is_named(layers, monkeypatch):
+    monkeypatch.setattr(overlay, "LAYER_BY_LAYER", (99, 0))
+    with pytest.raises(KernelError) as caught:
+        overlay.mount([str(layers / "gone")], str(layers / "upper"), str(layers / "work"))
+    assert (caught.value.target, caught.value.errno) == (str(layers / "gone"), 2)
+
+
 def test_file_system_that_cannot_is_named(layers):
     with pytest.raises(KernelError) as caught:
         userns = idmapped.new_namespace(MAPS, MAPS)

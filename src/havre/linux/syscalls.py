@@ -135,6 +135,13 @@ def mount_propagation(target: bytes, flags: int) -> None:
         raise KernelError("mount", os.fsdecode(target), ctypes.get_errno())
 
 
+def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
+    """mount(2), where fsconfig(2)'s strings are too short: `data` is one page."""
+    words = [os.fsencode(word) for word in (source, target, kind, data)]
+    if _libc.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[3]) != 0:
+        raise KernelError("mount", target, ctypes.get_errno())
+
+
 def umount(target: bytes, flags: int = MNT_DETACH) -> None:
     if _libc.umount2(target, flags) != 0:
         raise KernelError("umount2", os.fsdecode(target), ctypes.get_errno())
