@@ -58,7 +58,7 @@ if [ -n "$UNINSTALL" ]; then
     if with_systemd; then systemctl disable --now havred.socket havred.service 2>/dev/null || true; fi
     stop_stray_daemon
     # bridges, firewall table, control groups: what is only in the kernel
-    if [ -x "$PREFIX/bin/havred" ] && [ -d "$DATA" ]; then
+    if [ -x "$PREFIX/bin/havred" ]; then
         "$PREFIX/bin/havred" --teardown || die "nothing was removed"
     fi
     for unit in havred.service havred.socket; do
@@ -158,7 +158,7 @@ if [ -n "$AS_DOCKER" ]; then
 fi
 
 # --- completions, where the three shells look for what is not from the distribution
-complete() { # name of the program
+completions() { # name of the program
     mkdir -p "$SHARE/bash-completion/completions" "$SHARE/zsh/site-functions" "$SHARE/fish/vendor_completions.d"
     for place in bash:bash-completion/completions/"$1" zsh:zsh/site-functions/_"$1" fish:fish/vendor_completions.d/"$1".fish; do
         "$BIN/$1" completion "${place%%:*}" >"$COPY/completion"
@@ -166,8 +166,8 @@ complete() { # name of the program
         cp "$COPY/completion" "$SHARE/${place#*:}"
     done
 }
-complete havre
-[ -z "$AS_DOCKER" ] || complete docker
+completions havre
+[ -z "$AS_DOCKER" ] || completions docker
 
 # --- who may use the socket without being root; nobody is in it at first, and whoever is, is as good as root
 if ! getent group docker >/dev/null 2>&1; then groupadd --system docker 2>/dev/null || say "no group docker: only root may use the socket"; fi

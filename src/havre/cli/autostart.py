@@ -5,6 +5,7 @@ import socket
 import sys
 import tempfile
 
+from havre.client.connection import DEFAULT_HOST
 from havre.errors import HavreError
 
 READY_S = 30.0
@@ -13,7 +14,7 @@ LOG = "/run/havre/havred.log"
 
 def start_daemon(host: str) -> None:
     """Start the daemon on `host` and wait until it is ready. Raises HavreError that names its log."""
-    os.makedirs(os.path.dirname(LOG), mode=0o710, exist_ok=True)
+    os.makedirs(os.path.dirname(LOG), mode=0o711, exist_ok=True)  # the group docker passes through
     with tempfile.TemporaryDirectory(prefix="havre-") as folder:
         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notify.bind(f"{folder}/notify")
@@ -33,7 +34,8 @@ def _become_daemon(host: str, notify: str, log: int) -> None:
         for fd, source in ((0, null), (1, log), (2, log)):
             os.dup2(source, fd)
         os.chdir("/")
-        code = f"import sys; sys.path[:] = {sys.path!r}; from havre.daemon.__main__ import main; sys.exit(main(['-H', {host!r}]))"
+        words = [] if host == DEFAULT_HOST else ["-H", host]  # without -H daemon.json may name more hosts
+        code = f"import sys; sys.path[:] = {sys.path!r}; from havre.daemon.__main__ import main; sys.exit(main({words!r}))"
         environment = {**os.environ, "NOTIFY_SOCKET": notify}
         os.closerange(3, 256)
         os.execve(sys.executable, [sys.executable, "-IS", "-c", code], environment)

@@ -13,6 +13,10 @@ def main(argv: list[str] | None = None) -> int:
         from havre.daemon.flags import only_talk
 
         return only_talk(words)
+    if "--teardown" in words:
+        from havre.daemon.teardown import run as teardown
+
+        return teardown([word for word in words if word != "--teardown"])
     from havre.daemon.zygote import launch
 
     zygote = launch()

@@ -1,5 +1,7 @@
 """havred's command line: dockerd's flags in dockerd's grammar; a flag and the same key in daemon.json conflict, as there."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -91,6 +93,11 @@ REFUSED = {
     "selinux-enabled": "SELinux labels are not there yet",
     "rootless": "rootless mode is not there yet",
 }
+
+
+def called_dockerd() -> bool:
+    """Whether the program was started under dockerd's name: then Docker's socket, pid file and daemon.json are the defaults."""
+    return os.path.basename(sys.argv[0]) == "dockerd"
 
 
 def parse(words: Sequence[str], *, as_dockerd: bool = False) -> config.Config:
@@ -206,8 +213,6 @@ def _map_value(key: str, text: str) -> Any:
 
 def only_talk(words: Sequence[str]) -> int:
     """--help, --version and --validate: print and return the exit code."""
-    import sys
-
     if any(word in ("--version", "-v") for word in words):
         print(f"Havre version {VERSION}")
         return 0
@@ -240,7 +245,8 @@ def usage() -> str:
         short = f"-{shorts[flag]}, " if flag in shorts else "    "
         lines.append(f"  {short}--{flag}{kind}")
     lines += [
-        "      --validate",
+        "      --teardown            Take bridges, firewall table and control groups out of the kernel again, and end",
+        "      --validate            Check flags and daemon.json, and end",
         "",
         f"Accepted for dockerd's sake: {len(NO_MEANING)} more flags without a meaning here.",
     ]

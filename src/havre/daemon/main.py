@@ -20,9 +20,8 @@ from havre.store import lock_data_root
 
 def run(words: Sequence[str], zygote: socket.socket) -> int:
     """Run until SIGTERM or SIGINT. Exit code 1 with one clear line when it cannot start."""
-    as_dockerd = os.path.basename(sys.argv[0]) == "dockerd"
     try:
-        config = flags.parse(words, as_dockerd=as_dockerd)
+        config = flags.parse(words, as_dockerd=flags.called_dockerd())
         log.configure(config.log_level, config.log_format)
         for flag in config.ignored:
             log.debug("this dockerd flag has no meaning here", flag=flag)
@@ -84,9 +83,9 @@ def _check_root() -> None:
 
 
 def make_directories(config: Config) -> None:
-    """Data root 0710 root: other users can neither list nor read it; exec root likewise."""
-    for path in (config.settings.data_root, config.settings.exec_root):
-        path.mkdir(mode=0o710, parents=True, exist_ok=True)
+    """Data root 0710 root: other users can neither list nor read it. The exec root 0711: the socket's group passes through it."""
+    for path, mode in ((config.settings.data_root, 0o710), (config.settings.exec_root, 0o711)):
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
         (path / "containers").mkdir(mode=0o710, exist_ok=True)
 
 

@@ -82,6 +82,14 @@ class Networks:
         self._ports.close()
         self._table.close()
 
+    def teardown(self) -> None:
+        """Instead of `start`, when no container runs: remove bridges and table. The records stay; the next start makes both again."""
+        with self._lock:
+            self._known.load()
+            for network in self._known.bridged():
+                self._remove_bridge(network)
+            self._table.delete()
+
     def _put_back(self) -> None:
         with self._lock:
             self._table.rebuild()

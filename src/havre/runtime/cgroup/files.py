@@ -172,6 +172,11 @@ def remove(plan: "CgroupPlan") -> list[str]:
     return left
 
 
+def remove_group(path: str) -> bool:
+    """Remove a group with those inside it; False when something runs in it. One that is not there is no error."""
+    return _rmdir(path)
+
+
 def _rmdir(path: str) -> bool:
     """Remove a group and those that were made inside it (a privileged container may)."""
     for _ in range(REMOVE_TRIES):
