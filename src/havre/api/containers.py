@@ -6,9 +6,9 @@ from havre.api import decode
 from havre.api.router import Call, Route
 from havre.engine import create as creating
 from havre.engine import inspect as inspecting
-from havre.engine import listing, pause, prune, remove, rename, resize, start, stop, wait
+from havre.engine import listing, pause, prune, remove, rename, resize, start, stop, update, wait
 from havre.errors import InvalidParameter
-from havre.spec.engine import ContainerCreate
+from havre.spec.engine import ContainerCreate, ContainerUpdate
 from havre.tasks import in_disk_thread
 
 
@@ -91,6 +91,12 @@ async def rename_container(call: Call) -> None:
     await call.request.reply(204)
 
 
+async def update_container(call: Call) -> None:
+    body = await decode.body(call.request, ContainerUpdate)
+    warnings = await update.update(call.rooms, call.name, body)
+    await call.request.json(200, {"Warnings": warnings or None})
+
+
 async def resize_container(call: Call) -> None:
     rows, cols = decode.terminal_size(call.request)
     await resize.resize(call.rooms, call.name, rows, cols)
@@ -134,6 +140,7 @@ routes = (
     Route("POST", "/containers/{name}/unpause", unpause),
     Route("POST", "/containers/{name}/rename", rename_container),
     Route("POST", "/containers/{name}/resize", resize_container),
+    Route("POST", "/containers/{name}/update", update_container),
     Route("POST", "/containers/{name}/wait", wait_container),
     Route("DELETE", "/containers/{name}", remove_container),
 )

@@ -50,7 +50,6 @@ _NOT_YET = (
     ("POST", "/session"),
     ("POST", "/grpc"),
     ("POST", "/commit"),
-    ("POST", "/containers/{name}/update"),
     ("HEAD", "/containers/{name}/archive"),
     ("GET", "/containers/{name}/archive"),
     ("PUT", "/containers/{name}/archive"),

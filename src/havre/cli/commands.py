@@ -59,6 +59,7 @@ COMMANDS = {
     "stop": ("containers", "stop", "Stop one or more running containers"),
     "tag": ("images", "tag", "Give an image one more name"),
     "top": ("top", "top", "Display the running processes of a container"),
+    "update": ("update", "update", "Update configuration of one or more containers"),
     "unpause": ("containers", "unpause", "Unpause all processes within one or more containers"),
     "wait": ("containers", "wait", "Block until containers stop, then print their exit codes"),
 }
@@ -77,7 +78,10 @@ INNER = {
     "system dial-stdio": ("dial", "dial_stdio", "Carry stdin and stdout to the daemon"),
     "system prune": ("prune", "system", "Remove unused data"),
 }
-_CONTAINER = "attach create diff exec export kill logs pause port rename restart rm run start stats stop top unpause wait"
+_CONTAINER = (
+    "attach create diff exec export kill logs pause port rename restart rm run start stats stop top unpause update "
+    "wait"
+)
 GROUPS = {
     "container": {
         **{name: name for name in _CONTAINER.split()},

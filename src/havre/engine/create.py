@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from havre import clock, ids
-from havre.engine import devices, joining, mounts, names, plan, security, validate
+from havre.engine import amend, devices, joining, mounts, names, plan, security, validate
 from havre.engine import merge as merging
 from havre.engine.container import Container, ContainerRecord
 from havre.engine.ports import parse_requests
@@ -43,6 +43,7 @@ async def create(rooms: Rooms, body: ContainerCreate, *, name: str = "", platfor
     warnings = validate.check(config, host, rooms.settings, rooms.host.cpus, rooms.host) + _platform_warning(
         image, platform
     )
+    amend.adapt(host)
     joining.name_donors(rooms, host)
     record = _record(rooms, body, config, host, image, wanted)
     _check_ports(record)

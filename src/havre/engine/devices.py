@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from havre.errors import InvalidParameter
-from havre.spec.engine import DeviceMapping, HostConfig
+from havre.spec.engine import DeviceMapping, HostConfig, Resources
 
 # What every container may use: runc's default rules (libcontainer/specconv) less the raw mknod of blocks Docker also allows.
 _ALLOWED = (
@@ -59,7 +59,7 @@ def ask(host: HostConfig) -> Devices:
             for node in _directory("/dev", "/dev", "rwm")
             if node.path not in {known.path for known in nodes}
         ]
-    return Devices(tuple(nodes), _numbers(host))
+    return Devices(tuple(nodes), block_numbers(host))
 
 
 def _mapped(mapping: DeviceMapping) -> list[Device]:
@@ -110,10 +110,11 @@ def _node(source: str, target: str, access: str) -> Device | None:
     return Device(source, target, kind, major, minor, mode, status.st_uid, status.st_gid, access)
 
 
-def _numbers(host: HostConfig) -> dict[str, tuple[int, int]]:
+def block_numbers(limits_of: Resources) -> dict[str, tuple[int, int]]:
+    """Return (major, minor) of every device that a block I/O limit names. Raises InvalidParameter; blocking."""
     limits = ("read_bps", "write_bps", "read_iops", "write_iops")
     fields = ["blkio_weight_device", *(f"blkio_device_{limit}" for limit in limits)]
-    paths = {device.path or "" for field in fields for device in getattr(host, field) or []}
+    paths = {device.path or "" for field in fields for device in getattr(limits_of, field) or []}
     numbers: dict[str, tuple[int, int]] = {}
     for path in paths:
         node = _node(path, path, "rwm")

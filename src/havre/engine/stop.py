@@ -45,11 +45,17 @@ async def cancel_restart(rooms: Rooms, container: Container) -> bool:
     async with container.lock:
         if container.state.status != "restarting":
             return not container.running
-        container.state.status, container.state.stopped_by_user = "exited", True
-        rooms.containers.save(container)
-        container.restart_now.set()
-        wake(container.on_exit, container.state.exit_code)
+        container.state.stopped_by_user = True
+        stay_down(rooms, container)
         return True
+
+
+def stay_down(rooms: Rooms, container: Container) -> None:
+    """With the lock of a restarting container held: it does not start again."""
+    container.state.status = "exited"
+    rooms.containers.save(container)
+    container.restart_now.set()
+    wake(container.on_exit, container.state.exit_code)
 
 
 async def restart(rooms: Rooms, ref: str, *, timeout_s: int | None = None, signal: str = "") -> None:

@@ -7,7 +7,7 @@ from havre.engine.rooms import Host
 from havre.engine.settings import BUILTIN_RUNTIME, Settings
 from havre.errors import Conflict, InvalidParameter, NotImplementedHere
 from havre.runtime import caps
-from havre.spec.engine import ContainerConfig, HostConfig
+from havre.spec.engine import ContainerConfig, HostConfig, RestartPolicy
 
 OOM_SCORE_MAX = 1000  # linux/oom.h
 MAX_NAME = 64  # __NEW_UTS_LEN, linux/utsname.h
@@ -167,7 +167,15 @@ def _security_warnings(host: HostConfig, machine: Host | None) -> list[str]:
 
 
 def _check_restart(host: HostConfig) -> None:
-    policy = host.restart_policy
+    name = check_policy(host.restart_policy)
+    if host.auto_remove and name != "no":
+        raise Conflict(
+            "can't create 'AutoRemove' container with restart policy", hint="leave out --rm or --restart"
+        )
+
+
+def check_policy(policy: RestartPolicy | None) -> str:
+    """Return the policy's name. Raises InvalidParameter in Docker's words."""
     name = (policy.name if policy else None) or "no"
     retries = (policy.maximum_retry_count if policy else None) or 0
     if name not in ("no", "always", "unless-stopped", "on-failure"):
@@ -178,7 +186,4 @@ def _check_restart(host: HostConfig) -> None:
         raise InvalidParameter(
             "invalid restart policy: maximum retry count can only be used with 'on-failure'"
         )
-    if host.auto_remove and name != "no":
-        raise Conflict(
-            "can't create 'AutoRemove' container with restart policy", hint="leave out --rm or --restart"
-        )
+    return name

@@ -39,7 +39,7 @@ def update(plan: "CgroupPlan") -> None:
     refused = []
     for path, value, required in plan["writes"]:
         try:
-            _write(path, value)
+            write(path, value)
         except KernelError as error:
             if error.errno == EINVAL:
                 refused.append((path, value))
@@ -48,13 +48,13 @@ def update(plan: "CgroupPlan") -> None:
             else:
                 _write_instead(plan, path)
     for path, value in refused:
-        _write(path, value)
+        write(path, value)
 
 
 def _write_instead(plan: "CgroupPlan", missing: str) -> None:
     path, value = plan["instead"].get(missing, ("", ""))
     if path and os.path.exists(path):
-        _write(path, value)
+        write(path, value)
     else:
         plan["warnings"].append(f"this kernel has no {os.path.basename(missing)}: the limit is discarded")
 
@@ -62,11 +62,11 @@ def _write_instead(plan: "CgroupPlan", missing: str) -> None:
 def _delegate(path: str, controllers: str) -> None:
     """Hand controllers down a v2 tree: all at once, or those that this place has (the limits of others are warned of)."""
     try:
-        _write(path, controllers)
+        write(path, controllers)
     except KernelError:
         for word in controllers.split():
             try:
-                _write(path, word)
+                write(path, word)
             except KernelError:
                 continue
 
@@ -74,7 +74,7 @@ def _delegate(path: str, controllers: str) -> None:
 def attach(plan: "CgroupPlan", pid: int) -> None:
     """Move a process in."""
     for path in plan["directories"]:
-        _write(path + "/cgroup.procs", str(pid))
+        write(path + "/cgroup.procs", str(pid))
 
 
 def enter(plan: "CgroupPlan") -> None:
@@ -85,20 +85,20 @@ def enter(plan: "CgroupPlan") -> None:
     """
     for path in plan["directories"]:
         try:
-            _write(path + "/tasks", "0")
+            write(path + "/tasks", "0")
         except KernelError as error:
             if error.errno != 2:
                 raise
-            _write(path + "/cgroup.procs", "0")  # v2 has no tasks
+            write(path + "/cgroup.procs", "0")  # v2 has no tasks
 
 
 def freeze(state_file: str) -> None:
     """Freeze all processes and wait until they are (v1 freezer.state, v2 cgroup.freeze)."""
     v2 = state_file.endswith("cgroup.freeze")
-    _write(state_file, "1" if v2 else "FROZEN")
+    write(state_file, "1" if v2 else "FROZEN")
     check = state_file.replace("cgroup.freeze", "cgroup.events") if v2 else state_file
     for _ in range(500):
-        text = _read(check)
+        text = read(check)
         if ("frozen 1" in text) if v2 else (text.strip() == "FROZEN"):
             return
         time.sleep(REMOVE_PAUSE_S)
@@ -107,13 +107,13 @@ def freeze(state_file: str) -> None:
 
 
 def thaw(state_file: str) -> None:
-    _write(state_file, "0" if state_file.endswith("cgroup.freeze") else "THAWED")
+    write(state_file, "0" if state_file.endswith("cgroup.freeze") else "THAWED")
 
 
 def frozen(state_file: str) -> bool:
     """Whether it is frozen, or about to be; False when the group has gone."""
     try:
-        text = _read(state_file).strip()
+        text = read(state_file).strip()
     except OSError:
         return False
     return text not in ("0", "THAWED")
@@ -126,7 +126,7 @@ def kill(plan: "CgroupPlan") -> None:
     for path in plan["directories"][:1]:
         for _ in range(REMOVE_TRIES):  # what is forked meanwhile needs another round
             try:
-                pids = _read(path + "/cgroup.procs").split()
+                pids = read(path + "/cgroup.procs").split()
             except OSError:
                 return
             if not pids:
@@ -157,7 +157,7 @@ def oom_kills(plan: "CgroupPlan") -> int:
     if not plan["oom"]:
         return 0
     try:
-        lines = _read(plan["oom"]).splitlines()
+        lines = read(plan["oom"]).splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
@@ -212,11 +212,12 @@ def _mkdir(path: str) -> None:
 
 def _copy(above: str, below: str) -> None:
     """A v1 cpuset is empty when new, and nothing can be attached to an empty one."""
-    if not _read(below).strip():
-        _write(below, _read(above).strip())
+    if not read(below).strip():
+        write(below, read(above).strip())
 
 
-def _write(path: str, value: str) -> None:
+def write(path: str, value: str) -> None:
+    """Write a value in one go. Raises KernelError that names the file and the value."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -227,7 +228,8 @@ def _write(path: str, value: str) -> None:
         raise KernelError("write", f"{path} {value!r}", error.errno or 0) from None
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 65536).decode("ascii", "replace")

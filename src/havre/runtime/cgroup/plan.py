@@ -183,8 +183,8 @@ def _memory_v1(memory: dict[str, Any]) -> Lines:
     )
     if memory.get("swappiness") is not None:
         lines.append(("memory.swappiness", str(memory["swappiness"])))
-    if memory.get("disableOOMKiller"):
-        lines.append(("memory.oom_control", "1"))
+    if (disabled := memory.get("disableOOMKiller")) is not None:
+        lines.append(("memory.oom_control", "1" if disabled else "0"))
     return lines
 
 

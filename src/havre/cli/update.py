@@ -1,0 +1,77 @@
+"""havre update: change limits and restart policy of containers."""
+
+import sys
+
+from havre.cli import options
+from havre.cli.runflags import _bytes, _nano_cpus, _restart
+from havre.client.http import quote
+from havre.errors import HavreError
+
+UPDATE_USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
+UPDATE_FLAGS = {
+    "blkio-weight": ":int",
+    "cpu-period": ":int",
+    "cpu-quota": ":int",
+    "cpu-rt-period": ":int",
+    "cpu-rt-runtime": ":int",
+    "cpu-shares": "c:int",
+    "cpus": ":str",
+    "cpuset-cpus": ":str",
+    "cpuset-mems": ":str",
+    "memory": "m:str",
+    "memory-reservation": ":str",
+    "memory-swap": ":str",
+    "pids-limit": ":int",
+    "restart": ":str",
+}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from havre.cli.context import Context
+
+
+def update(context: "Context", words: list[str]) -> int:
+    """Update each container; go on after an error and return 1 then."""
+    given, args = options.parse(words, UPDATE_FLAGS)
+    options.need(args, 1, "update")
+    if all(value is None for value in given.values()):
+        raise HavreError("you must provide one or more flags when using this command")
+    body, code = _body(given), 0
+    warnings: list[str] = []
+    for name in args:
+        try:
+            answer = context.client.request("POST", f"/containers/{quote(name)}/update", body).json()
+        except HavreError as error:
+            sys.stdout.flush()
+            sys.stderr.write(f"Error response from daemon: {error}\n")
+            code = 1
+        else:
+            print(name)
+            warnings += answer.get("Warnings") or []
+    if warnings:
+        print("\n".join(warnings))
+    return code
+
+
+def _body(given: "dict[str, Any]") -> "dict[str, Any]":
+    swap = given["memory_swap"]
+    body: dict[str, Any] = {
+        "BlkioWeight": given["blkio_weight"] or 0,
+        "CpuPeriod": given["cpu_period"] or 0,
+        "CpuQuota": given["cpu_quota"] or 0,
+        "CpuRealtimePeriod": given["cpu_rt_period"] or 0,
+        "CpuRealtimeRuntime": given["cpu_rt_runtime"] or 0,
+        "CpuShares": given["cpu_shares"] or 0,
+        "NanoCpus": _nano_cpus(given["cpus"]),
+        "CpusetCpus": given["cpuset_cpus"] or "",
+        "CpusetMems": given["cpuset_mems"] or "",
+        "Memory": _bytes(given["memory"], "memory"),
+        "MemoryReservation": _bytes(given["memory_reservation"], "memory-reservation"),
+        "MemorySwap": -1 if swap == "-1" else _bytes(swap, "memory-swap"),
+    }
+    if given["pids_limit"] is not None:
+        body["PidsLimit"] = given["pids_limit"]
+    if given["restart"]:
+        body["RestartPolicy"] = _restart(given["restart"])
+    return body
