@@ -26,7 +26,9 @@ def picky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             raise KernelError("write", path, 16)
         if path.endswith("io.max"):
             lines = [
-                line for line in Path(path).read_text().splitlines() if line.split()[0] != value.split(maxsplit=1)[0]
+                line
+                for line in Path(path).read_text().splitlines()
+                if line.partition(" ")[0] != value.partition(" ")[0]
             ]
             Path(path).write_text("\n".join([*lines, value]))
             return
