@@ -50,7 +50,6 @@ def test_good_limits_pass_without_warning() -> None:
     ("host", "kind"),
     [
         (HostConfig(volumes_from=["x"]), NotImplementedHere),
-        (HostConfig(userns_mode="private"), NotImplementedHere),
         (HostConfig(ipc_mode="container:"), InvalidParameter),
         (HostConfig(cgroup="container:x"), NotImplementedHere),
         (HostConfig(ipc_mode="bogus"), InvalidParameter),

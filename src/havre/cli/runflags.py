@@ -96,7 +96,7 @@ def _host_config(given: "dict[str, Any]", bindings: "dict[str, Any]") -> "dict[s
         "IpcMode": given["ipc"] or "",
         "PidMode": given["pid"] or "",
         "UTSMode": given["uts"] or "",
-        "UsernsMode": given["userns"] or "",
+        "UsernsMode": _userns(given["userns"] or ""),
         "CgroupnsMode": given["cgroupns"] or "",
         "ShmSize": _bytes(given["shm_size"], "shm-size"),
         "OomScoreAdj": given["oom_score_adj"] or 0,
@@ -228,6 +228,16 @@ def _split(text: str, mark: str) -> "tuple[str, str]":
     return first, rest
 
 
+def _userns(text: str) -> str:
+    """keep-id keeps the ids of who types it, which the daemon cannot know."""
+    kind, _, options = text.partition(":")
+    if kind != "keep-id" or "host-uid=" in options:
+        return text
+    return "keep-id:" + ",".join(
+        filter(None, [options, f"host-uid={os.getuid()}", f"host-gid={os.getgid()}"])
+    )
+
+
 def _restart(text: "str | None") -> "dict[str, Any]":
     name, colon, count = (text or "no").partition(":")
     if colon and not count.isdigit():
@@ -353,8 +363,8 @@ def _mount(text: str) -> "dict[str, Any]":
             found["Target"] = value
         elif key in ("readonly", "ro"):
             found["ReadOnly"] = value.lower() not in ("false", "0")
-        elif key == "bind-propagation":
-            bind["Propagation"] = value
+        elif key in ("bind-propagation", "idmap", "noidmap"):
+            bind.update(_bind_option(key, value))
         elif key in ("bind-nonrecursive", "bind-recursive"):
             bind["NonRecursive"] = value.lower() in ("disabled",) or (
                 key == "bind-nonrecursive" and value.lower() not in ("false", "0")
@@ -372,6 +382,12 @@ def _mount(text: str) -> "dict[str, Any]":
     if "Target" not in found:
         raise InvalidParameter(f'invalid argument "{text}" for "--mount": target is required')
     return {**found, **({"BindOptions": bind} if bind else {}), **({"TmpfsOptions": tmpfs} if tmpfs else {})}
+
+
+def _bind_option(key: str, value: str) -> "dict[str, Any]":
+    if key == "bind-propagation":
+        return {"Propagation": value}
+    return {"IDMap": (value.lower() not in ("false", "0")) == (key == "idmap")}  # of Havre only
 
 
 def _port_key(text: str) -> str:

@@ -11,6 +11,7 @@ from havre.daemon.host import ask_host
 from havre.engine.containers import Containers
 from havre.engine.events import Events
 from havre.engine.execs import Execs
+from havre.engine.ranges import Ranges
 from havre.engine.rooms import Rooms
 from havre.engine.settings import Settings
 from havre.errors import InvalidParameter
@@ -18,6 +19,7 @@ from havre.image.images import Images
 from havre.network.networks import Networks
 from havre.registry.client import Client
 from havre.runtime.link import Runtime
+from havre.spec.idmaps import outside
 from havre.store import Records
 from havre.tasks import in_disk_thread, in_net_thread
 
@@ -43,6 +45,9 @@ async def build_rooms(config: Config, zygote: socket.socket) -> Rooms:
         containers=containers,
         execs=Execs(),
         events=Events(),
+        ranges=Ranges(
+            settings.userns_pool, settings.userns_first, outside(settings.remap) if settings.remap else ()
+        ),
         default_seccomp=_seccomp(settings),
     )
 

@@ -18,6 +18,7 @@ EXEC_ROOT = "/run/havre"
 HOST = "unix:///run/havre/havre.sock"
 PIDFILE = "/run/havre/havred.pid"
 CONFIG_FILE = "/etc/havre/daemon.json"
+AUTO_USER = "havre"  # whose lines in /etc/subuid and /etc/subgid are for --userns auto
 DOCKER_PATHS = {
     "hosts": "unix:///var/run/docker.sock",
     "pidfile": "/var/run/docker.pid",
@@ -43,6 +44,8 @@ class Config:
     bridge: str
     bip: str
     pools: tuple[str, ...]
+    userns_remap: str = ""  # the word; daemon/userns.py turns it into ids
+    userns_auto_user: str = ""
     ignored: tuple[str, ...] = ()  # accepted for dockerd's sake, without a meaning here
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,6 +71,8 @@ def make(values: Mapping[str, Any], ignored: tuple[str, ...] = ()) -> Config:
         bridge=values.get("bridge") or "docker0",
         bip=values.get("bip") or "",
         pools=tuple(_pool(each) for each in values.get("default-address-pools") or []),
+        userns_remap=values.get("userns-remap") or "",
+        userns_auto_user=values.get("userns-auto-user") or AUTO_USER,
         ignored=ignored,
     )
 

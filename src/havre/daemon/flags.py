@@ -12,7 +12,7 @@ from havre.version import VERSION
 # kind of each daemon.json key with a meaning here. The flag is the same word, singular where FLAG_NAMES says so.
 STRINGS = frozenset(
     "bip bridge cgroup-parent config-file data-root default-cgroupns-mode default-ipc-mode default-runtime default-shm-size "
-    "exec-root group log-driver log-format log-level pidfile seccomp-profile shutdown-timeout tlscacert tlscert tlskey".split()
+    "exec-root group log-driver log-format log-level pidfile seccomp-profile shutdown-timeout tlscacert tlscert tlskey userns-auto-user userns-remap".split()
 )
 BOOLEANS = frozenset("debug init no-new-privileges tls tlsverify".split())
 LISTS = frozenset(
@@ -89,7 +89,6 @@ NO_MEANING = {
 # Refused rather than ignored: leaving these out would weaken or change what the caller asked for.
 REFUSED = {
     "authorization-plugin": "authorization plugins are not there yet",
-    "userns-remap": "user namespace remapping is not there yet",
     "selinux-enabled": "SELinux labels are not there yet",
     "rootless": "rootless mode is not there yet",
 }

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from havre import log, tasks
 from havre.api import server as api
-from havre.daemon import flags, listen, notify
+from havre.daemon import flags, listen, notify, userns
 from havre.daemon.build import build_rooms
 from havre.daemon.config import Config
+from havre.daemon.subordinate import Accounts
 from havre.engine.restore import restore
 from havre.engine.rooms import Rooms
 from havre.errors import HavreError
@@ -39,6 +40,7 @@ async def _serve(config: Config, zygote: socket.socket) -> None:
     _check_root()
     make_directories(config)
     lock = lock_data_root(config.settings.data_root)
+    config = userns.settle(config, Accounts())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,6 +10,7 @@ from havre.engine.feed import Feed
 from havre.errors import Conflict
 from havre.runtime.link import Attached, Monitor
 from havre.spec.engine import ContainerConfig, EndpointSettings, HostConfig
+from havre.spec.idmaps import IdMaps
 
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
@@ -79,6 +80,7 @@ class ContainerRecord(msgspec.Struct, omit_defaults=True):
     mounts: list[MountPoint] = []
     state: State = msgspec.field(default_factory=State)
     image_env: list[str] = []
+    id_maps: IdMaps | None = None  # its user namespace; the ranges it holds stand nowhere else
 
 
 @dataclass(slots=True, eq=False)

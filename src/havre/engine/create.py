@@ -1,19 +1,22 @@
 """POST /containers/create: check, resolve the image, prepare the layers, record. Nothing runs yet."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from havre import clock, ids
-from havre.engine import amend, devices, joining, mounts, names, plan, security, validate
+from havre.engine import amend, devices, joining, mounts, names, plan, security, userns, validate
 from havre.engine import merge as merging
 from havre.engine.container import Container, ContainerRecord
 from havre.engine.ports import parse_requests
+from havre.engine.ranges import holds
 from havre.engine.rooms import Rooms
 from havre.engine.settings import NETWORK_DEFAULT
 from havre.errors import InvalidParameter
 from havre.image.images import Images
 from havre.spec.endpoint import PortRequest
 from havre.spec.engine import ContainerConfig, ContainerCreate, EndpointSettings, HostConfig, LogConfig
+from havre.spec.idmaps import IdMaps
 from havre.spec.image import Image, Platform
 from havre.spec.platform import parse as parse_platform
 from havre.tasks import in_disk_thread
@@ -48,16 +51,35 @@ async def create(rooms: Rooms, body: ContainerCreate, *, name: str = "", platfor
     record = _record(rooms, body, config, host, image, wanted)
     _check_ports(record)
     plan.log_plan(record, rooms.settings)  # refuses what the driver cannot follow
-    await in_disk_thread(_prepare, rooms, record)
-    try:
-        container = Container(record)
-        container.ended.set()
-        rooms.containers.add(container)
-    except BaseException:
-        await in_disk_thread(_undo, rooms, record)
-        raise
+    with _id_maps(rooms, record):
+        await in_disk_thread(_prepare, rooms, record)
+        try:
+            container = Container(record)
+            container.ended.set()
+            rooms.containers.add(container)
+        except BaseException:
+            await in_disk_thread(_undo, rooms, record)
+            raise
     rooms.events.publish("container", "create", record.id, container.attributes())
     return Created(record.id, warnings)
+
+
+@contextmanager
+def _id_maps(rooms: Rooms, record: ContainerRecord) -> Iterator[None]:
+    """Decide the container's user namespace; a range it gets is its own from here on, also before it is stored."""
+    mode = userns.parse(record.host_config.userns_mode or "")
+
+    def other(ref: str) -> IdMaps | None:
+        return rooms.containers.find(ref).record.id_maps
+
+    stored = [held for one in rooms.containers for held in holds(one.record.name, one.record.id_maps)]
+    with rooms.ranges.hold(
+        record.id, record.name, lambda free: userns.decide(mode, rooms.settings.remap, free, other), stored
+    ) as maps:
+        record.id_maps = maps
+        if maps is not None and not record.config.user:
+            record.config.user = userns.default_user(record.host_config)
+        yield
 
 
 def _resolve(images: Images, reference: str, platform: Platform | None) -> Image:
@@ -139,10 +161,11 @@ def _prepare(rooms: Rooms, record: ContainerRecord) -> None:
     with ExitStack() as undo:
         devices.ask(record.host_config)
         security.check(record.host_config)
-        mounts.ask_sources(record.mounts)
+        mounts.ask_sources(record.mounts, lambda point: userns.source_owner(point, record))
         undo.callback(_undo, rooms, record)
         rooms.settings.container_dir(record.id).mkdir(mode=0o710, parents=True)
-        rooms.images.snapshots.prepare(record.chain_id, record.id)
+        owner = record.id_maps.owner if record.id_maps else lambda uid, gid: (uid, gid)
+        rooms.images.snapshots.prepare(record.chain_id, record.id, owner)
         undo.pop_all()
 
 

@@ -125,6 +125,7 @@ def _abilities(rooms: Rooms) -> dict[str, Any]:
         "RuncCommit": {"ID": ""},
         "InitCommit": {"ID": ""},
         "SecurityOptions": (["name=seccomp,profile=builtin"] if rooms.host.seccomp else [])
+        + (["name=userns"] if rooms.settings.remap else [])
         + (["name=cgroupns"] if rooms.host.cgroup_version == 2 else []),
     }
 

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping
 
-from havre.engine.container import Container
+from havre.engine import userns
+from havre.engine.container import Container, ContainerRecord
 from havre.engine.rooms import Rooms
 from havre.errors import Conflict, InvalidParameter, NotFound
 from havre.spec.engine import HostConfig
 
 PREFIX = "container:"
-_FIELDS = (("network", "net", "network_mode"), ("pid", "pid", "pid_mode"), ("ipc", "ipc", "ipc_mode"))
+_FIELDS = (
+    ("network", "net", "network_mode"),
+    ("pid", "pid", "pid_mode"),
+    ("ipc", "ipc", "ipc_mode"),
+    ("user", "user", "userns_mode"),
+)
 
 
 def name_donors(rooms: Rooms, host: HostConfig) -> None:
@@ -23,12 +29,19 @@ def name_donors(rooms: Rooms, host: HostConfig) -> None:
             setattr(host, field, PREFIX + donor.id)
 
 
-def paths(rooms: Rooms, host: HostConfig) -> dict[str, str]:
-    """Return namespace type -> path for every namespace that is joined. Raises Conflict when a donor does not run."""
+def paths(rooms: Rooms, record: ContainerRecord) -> dict[str, str]:
+    """Return namespace type -> path for every namespace that is joined. Raises Conflict when a donor does not run.
+
+    A namespace is shared together with the user namespace that owns it; one of the host's own stands nowhere here.
+    """
     found = {}
-    for kind, name, other in _donors(rooms, host):
+    for kind, name, other in _donors(rooms, record.host_config):
         _check(rooms, kind, other)
-        found[kind] = f"/proc/{other.state.pid}/ns/{name}"
+        userns.check_joined(record, kind, other.record)
+        if kind != "user":
+            found[kind] = f"/proc/{other.state.pid}/ns/{name}"
+        if record.id_maps is not None:
+            found["user"] = f"/proc/{other.state.pid}/ns/user"
     return found
 
 

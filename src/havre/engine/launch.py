@@ -5,7 +5,7 @@ import shutil
 from contextlib import AsyncExitStack
 
 from havre import clock, log
-from havre.engine import devices, health, joining, mounts, plan
+from havre.engine import devices, health, joining, mounts, plan, userns
 from havre.engine.container import Container
 from havre.engine.endpoints import tell
 from havre.engine.files import write_files
@@ -37,7 +37,7 @@ async def launch(rooms: Rooms, container: Container) -> Monitor:
 
 async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) -> Monitor:
     record, settings = container.record, rooms.settings
-    joined = joining.paths(rooms, record.host_config)
+    joined = joining.paths(rooms, record)
     answers = await in_disk_thread(_ask_host, rooms, container)
     endpoints = await _connect(rooms, container, undo)
     tell(rooms, container, "connect")
@@ -63,7 +63,8 @@ async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) ->
 def _ask_host(rooms: Rooms, container: Container) -> devices.Devices:
     """Everything that needs the disk: devices, bind sources, an empty run directory."""
     answers = devices.ask(container.record.host_config)
-    mounts.ask_sources(container.record.mounts)
+    record = container.record
+    mounts.ask_sources(record.mounts, lambda point: userns.source_owner(point, record))
     run_dir = rooms.settings.run_dir(container.id)
     shutil.rmtree(run_dir, ignore_errors=True)
     os.makedirs(run_dir, mode=0o700)

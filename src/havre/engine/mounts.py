@@ -1,14 +1,15 @@
 """From -v, --mount, --tmpfs and VOLUME to resolved mount points. Pure, but for `ask_sources`."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from havre.engine.container import MountPoint
 from havre.errors import InvalidParameter, NotImplementedHere
 from havre.spec.engine import HostConfig, Mount
 
 _PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
-_MODES = frozenset({"ro", "rw", "z", "Z", "nocopy", *_PROPAGATIONS})
+_MODES = frozenset({"ro", "rw", "z", "Z", "nocopy", "idmap", "noidmap", *_PROPAGATIONS})
+_IDMAP = {"idmap": ("idmap", "1"), "noidmap": ("idmap", "0")}  # shown through the container's id maps, or not
 # Meant for Mac hosts; no meaning here, as in dockerd.
 _CONSISTENCY = frozenset({"", "default", "consistent", "cached", "delegated"})
 
@@ -46,11 +47,14 @@ def parse_bind(text: str) -> MountPoint:
     propagation = [word for word in words if word in _PROPAGATIONS]
     if len(propagation) > 1:
         raise InvalidParameter(f"invalid mode: {options}: only one propagation", context=f"volume '{text}'")
+    if {"idmap", "noidmap"} <= set(words):
+        raise InvalidParameter(f"invalid mode: {options}", context=f"volume '{text}'")
     return MountPoint(
         type="bind",
         source=_clean(source),
         destination=_target(target, text),
         mode=options,
+        options=dict(_IDMAP[word] for word in words if word in _IDMAP),
         rw="ro" not in words,
         propagation=propagation[0] if propagation else "rprivate",
         create_source=True,
@@ -90,7 +94,10 @@ def _bind_mount(mount: Mount) -> MountPoint:
         propagation=propagation,
         recursive=not options.get("NonRecursive"),
         create_source=bool(options.get("CreateMountpoint")),
-        options={"rro": "0"} if options.get("ReadOnlyNonRecursive") else {},
+        options={
+            **({"rro": "0"} if options.get("ReadOnlyNonRecursive") else {}),
+            **({"idmap": "1" if options["IDMap"] else "0"} if options.get("IDMap") is not None else {}),
+        },
     )
 
 
@@ -181,8 +188,22 @@ def _check_duplicates(points: Iterable[MountPoint]) -> None:
         seen.add(point.destination)
 
 
-def ask_sources(points: Iterable[MountPoint]) -> None:
-    """Make missing sources of -v as directories and refuse those of --mount, as Docker does. Blocking."""
+def _make_source(path: str, owner: tuple[int, int]) -> None:
+    """mkdir -p; what is made belongs to the owner."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for place in reversed(missing):
+        os.makedirs(place, mode=0o755, exist_ok=True)
+        if any(owner):
+            os.chown(place, *owner, follow_symlinks=False)
+
+
+def ask_sources(
+    points: Iterable[MountPoint], owner: Callable[[MountPoint], tuple[int, int]] = lambda point: (0, 0)
+) -> None:
+    """Make missing sources of -v as directories (of `owner`) and refuse those of --mount, as Docker does. Blocking."""
     for point in points:
         if point.type != "bind" or os.path.lexists(point.source):
             continue
@@ -190,4 +211,4 @@ def ask_sources(points: Iterable[MountPoint]) -> None:
             raise InvalidParameter(
                 f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
             )
-        os.makedirs(point.source, mode=0o755, exist_ok=True)
+        _make_source(point.source, owner(point))

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from havre import clock
-from havre.engine import devices, limits, merge, security
+from havre.engine import devices, limits, merge, security, userns
 from havre.engine.container import ContainerRecord, MountPoint
 from havre.engine.joining import network_donor, shm_of
 from havre.engine.settings import Settings
 from havre.logs import plan as log_plans
 from havre.logs.subject import Subject
 from havre.runtime import caps
+from havre.spec import idmaps
 from havre.spec.endpoint import Endpoint
 from havre.spec.engine import HostConfig
 from havre.spec.runplan import LogPlan, Overlay, RunPlan
@@ -164,6 +165,10 @@ def _linux(
         "sysctl": _sysctl(record),
         "rootfsPropagation": _root_propagation(record.mounts),
     }
+    if record.id_maps is not None:
+        linux["uidMappings"], linux["gidMappings"] = (
+            idmaps.oci(maps) for maps in (record.id_maps.uids, record.id_maps.gids)
+        )
     if (profile := security.oci_seccomp(words, host, names, asked.default_seccomp)) is not None:
         linux["seccomp"] = profile
     return linux
@@ -183,10 +188,9 @@ def _sysctl(record: ContainerRecord) -> dict[str, str]:
     """Docker lets every user bind low ports and ping, unless the container shares another's network."""
     mode = record.host_config.network_mode or ""
     own = mode != "host" and not mode.startswith("container:")
+    last = 2147483647 if record.id_maps is None else userns.last_group(record.id_maps)
     base = (
-        {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
-        if own
-        else {}
+        {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"0 {last}"} if own else {}
     )
     return {**base, **(record.host_config.sysctls or {})}
 
@@ -203,6 +207,7 @@ def _namespaces(record: ContainerRecord, settings: Settings, asked: Asked) -> li
         "ipc": (host.ipc_mode or settings.ipc_mode) != "host",
         "uts": host.uts_mode != "host",
         "cgroup": private_cgroup,
+        "user": record.id_maps is not None,
     }
     found = [{"type": kind} for kind, wanted in own.items() if wanted and kind not in asked.joined]
     return found + [{"type": kind, "path": path} for kind, path in asked.joined.items()]
@@ -220,6 +225,7 @@ def _mounts(
     open_ = "rw" if host.privileged else "ro"
     cgroup = "rw" if host.privileged or words.writable_cgroups else "ro"
     ipc = host.ipc_mode or settings.ipc_mode
+    tty_group = ["gid=5"] if userns.has_group(record.id_maps, 5) else []
     mounts = [
         _mount("/proc", "proc", "proc", _NOSUID_NOEXEC_NODEV),
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -227,14 +233,14 @@ def _mounts(
             "/dev/pts",
             "devpts",
             "devpts",
-            ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty_group],
         ),
         _mount("/sys", "sysfs", "sysfs", [*_NOSUID_NOEXEC_NODEV, open_]),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", [cgroup, *_NOSUID_NOEXEC_NODEV]),
         *_ipc_mounts(ipc, host.shm_size or settings.shm_size_bytes, shm_of(asked.joined)),
         *_file_mounts(record, settings),
     ]
-    wanted = [_asked_mount(point) for point in record.mounts]
+    wanted = [_asked_mount(point, userns.is_idmapped(point, record)) for point in record.mounts]
     taken = {mount["destination"] for mount in wanted}
     return [mount for mount in mounts if mount["destination"] not in taken] + wanted
 
@@ -258,20 +264,24 @@ def _file_mounts(record: ContainerRecord, settings: Settings) -> list[dict[str, 
     if record.host_config.network_mode == "none" and record.config.network_disabled:
         return []
     folder = settings.container_dir(network_donor(record.host_config) or record.id)
-    options = ["bind", "rprivate", *(["ro"] if record.host_config.readonly_rootfs else [])]
+    mapped = ["idmap"] if record.id_maps else []
+    options = ["bind", "rprivate", *mapped, *(["ro"] if record.host_config.readonly_rootfs else [])]
     return [
         _mount(f"/etc/{name}", "bind", str(folder / name), options)
         for name in ("resolv.conf", "hostname", "hosts")
     ]
 
 
-def _asked_mount(point: MountPoint) -> dict[str, Any]:
+def _asked_mount(point: MountPoint, mapped: bool) -> dict[str, Any]:
     if point.type == "tmpfs":
         words = [f"{key}={value}" if value else key for key, value in point.options.items()]
         return _mount(point.destination, "tmpfs", "tmpfs", _tmpfs_options(words, point.rw))
     kind = "rbind" if point.recursive else "bind"
+    mapping = [("ridmap" if point.recursive else "idmap")] if mapped else []
     access = [] if point.rw else ["ro" if point.options.get("rro") == "0" or not point.recursive else "rro"]
-    return _mount(point.destination, "bind", point.source, [kind, point.propagation or "rprivate", *access])
+    return _mount(
+        point.destination, "bind", point.source, [kind, point.propagation or "rprivate", *access, *mapping]
+    )
 
 
 def _tmpfs_options(words: list[str], rw: bool) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from havre.engine.containers import Containers
 from havre.engine.events import Events
 from havre.engine.execs import Execs
+from havre.engine.ranges import Ranges
 from havre.engine.settings import Settings
 from havre.image.images import Images
 from havre.network.networks import Networks
@@ -46,4 +47,5 @@ class Rooms:
     containers: Containers
     execs: Execs
     events: Events
+    ranges: Ranges
     default_seccomp: Mapping[str, object] | None  # a profile from --seccomp-profile; None: the built-in one

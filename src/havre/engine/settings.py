@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from havre.spec.idmaps import IdMaps, Span
+
 STOP_TIMEOUT_S = 10  # docker stop --time default
 SHM_SIZE_BYTES = 64 << 20  # Docker's --shm-size default
 EVENTS_KEPT = 256  # what `events --since` can look back on, as in Docker
@@ -46,6 +48,10 @@ class Settings:
     registry_mirrors: tuple[str, ...] = ()
     shutdown_timeout_s: int = 15
     debug: bool = False
+    userns_remap: str = ""  # "user:group" whose subordinate ids every container has, unless it says otherwise
+    remap: IdMaps | None = None  # the same as maps
+    userns_pool: tuple[Span, ...] = ()  # host ids for containers with a range of their own
+    userns_first: int = 0  # where this daemon begins to look in it
 
     def container_dir(self, container_id: str) -> Path:
         """Where a container's hosts, resolv.conf, hostname and log live."""

@@ -1,6 +1,6 @@
 """Check a HostConfig before anything is made: what is wrong is refused with 400, what is not built yet with 501. Pure."""
 
-from havre.engine import health, security
+from havre.engine import health, security, userns
 from havre.engine.checklimits import check_resources
 from havre.engine.ending import parse_signal
 from havre.engine.rooms import Host
@@ -18,7 +18,6 @@ _NOT_YET: dict[str, str] = {  # field -> flag; each arrives with its own room an
     "volume_driver": "--volume-driver",
     "device_requests": "--gpus",
     "storage_opt": "--storage-opt",
-    "userns_mode": "--userns",
 }
 
 
@@ -30,6 +29,7 @@ def check(
     _check_config(config)
     _check_numbers(host)
     _check_modes(config, host, settings)
+    userns.check(host, settings.remap is not None)
     _check_security(host)
     _check_restart(host)
     return (
@@ -52,7 +52,7 @@ def _not_carried_out(config: ContainerConfig) -> list[str]:
 def _check_not_yet(host: HostConfig) -> None:
     for field, flag in _NOT_YET.items():
         value = getattr(host, field)
-        if value and not (field == "userns_mode" and value == "host"):
+        if value:
             raise NotImplementedHere(f"{flag} is not there yet", hint=f"leave {flag} out")
 
 

@@ -1,6 +1,7 @@
 """Containers' own writable layers: snapshots/<n>/{upper,work}. Mounts nothing: an Overlay value is handed out. Blocking."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -35,8 +36,12 @@ class Snapshots:
         for name in set(os.listdir(self._root)) - {str(one.number) for one in self._known.values()}:
             self._trash.throw(self._root / name)
 
-    def prepare(self, chain: str, key: str) -> Overlay:
-        """Make a fresh upper layer over the image's. Raises NotFound when a layer is missing, Conflict when the key is taken."""
+    def prepare(
+        self, chain: str, key: str, owner: Callable[[int, int], tuple[int, int]] = lambda uid, gid: (uid, gid)
+    ) -> Overlay:
+        """Make a fresh upper layer over the image's; `owner` says who an owner in the image is on the host (user namespaces).
+
+        Raises NotFound when a layer is missing, Conflict when the key is taken."""
         with self._layers.lock:  # from here on the layers are in use
             if key in self._known:
                 raise Conflict(f"snapshot {key} is already there")
@@ -50,19 +55,20 @@ class Snapshots:
             folder.mkdir(mode=0o710)
             (folder / "work").mkdir(mode=0o711)
             (folder / "upper").mkdir(mode=0o755)
-            self._dress(folder / "upper", chain)
+            self._dress(folder / "upper", chain, owner)
         except BaseException:
             self.remove(key)
             raise
         return self.get(key)
 
-    def _dress(self, upper: Path, chain: str) -> None:
+    def _dress(self, upper: Path, chain: str, owner: Callable[[int, int], tuple[int, int]]) -> None:
         """The root directory has the owner and mode of the uppermost layer's."""
         if chain:
             status = os.stat(self._layers.diff(chain))
-            os.chown(upper, status.st_uid, status.st_gid)
+            os.chown(upper, *owner(status.st_uid, status.st_gid))
             os.chmod(upper, status.st_mode & 0o7777)
         else:
+            os.chown(upper, *owner(0, 0))
             os.chmod(upper, 0o755)  # whatever the umask
 
     def get(self, key: str) -> Overlay:

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from havre.runtime.plan import Process, Program
 SCRIPT_DEPTH = 6  # the kernel follows at most five interpreters, fs/exec.c
-CLONE_ON_GO = (
-    sys.CLONE_NEWCGROUP
-)  # a cgroup namespace is rooted where its maker is, so it waits for the attach
 _PRELOADED = (resource, signal)  # used after the root has changed; importing then would look in the container
 
 
@@ -125,6 +122,11 @@ NAMESPACE_FILES = {
 }
 
 
+def late_flags(program: "Program") -> int:
+    """Namespaces that are made after "go": a cgroup namespace is rooted where its maker is, and /dev/mqueue belongs to who made it."""
+    return program["flags"] & (sys.CLONE_NEWCGROUP | (sys.CLONE_NEWIPC if program["userns"] else 0))
+
+
 def open_namespace(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -155,7 +157,7 @@ def _enter_namespaces(program: "Program") -> int:
     place = rootfs.open_place(program)
     if program["userns"]:
         become_root()
-    if late := program["flags"] & CLONE_ON_GO:
+    if late := late_flags(program):
         sys.unshare(late)
     if program["flags"] & sys.CLONE_NEWUTS:
         if program["hostname"]:

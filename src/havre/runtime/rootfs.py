@@ -98,6 +98,7 @@ def _open_nodes(program: "Program", outside: Outside) -> None:
     """Nodes of the container's own on a tmpfs of the host's; the host's very nodes where that cannot be (no CAP_MKNOD, Linux < 6.15)."""
     try:
         context = sys.fsopen("tmpfs")
+        sys.fsconfig_string(context, "source", "tmpfs", "nodes")
         sys.fsconfig_string(context, "mode", "700", "nodes")
         outside.box = sys.fsmount(context, sys.MOUNT_ATTR_NOEXEC, "nodes")
         os.close(context)

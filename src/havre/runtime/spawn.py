@@ -95,7 +95,7 @@ def _clone(
     work: "Callable[[], None]",
 ) -> None:
     """Clone init, which does `work`. Sets started.pid."""
-    flags = program["flags"] & ~init.CLONE_ON_GO | (sys.CLONE_PARENT if sibling else 0)
+    flags = program["flags"] & ~init.late_flags(program) | (sys.CLONE_PARENT if sibling else 0)
     if program["userns"] in ("", "new"):
         back = _join_before(program)
         pid = sys.clone(flags, SIGCHLD)

@@ -1,0 +1,76 @@
+"""Which ids of the host a container's user namespace maps: plain values, stored with the container. Pure. user_namespaces(7)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+Span = tuple[int, int]  # first id, how many
+
+
+class IdMap(msgspec.Struct, frozen=True, array_like=True):
+    """Ids inside from `inside` on are the host's from `outside` on."""
+
+    inside: int
+    outside: int
+    size: int
+
+
+class IdMaps(msgspec.Struct, frozen=True):
+    """One user namespace."""
+
+    uids: tuple[IdMap, ...]
+    gids: tuple[IdMap, ...]
+
+    @property
+    def root(self) -> tuple[int, int]:
+        """Who root inside is on the host: (uid, gid)."""
+        return to_host(self.uids, 0), to_host(self.gids, 0)
+
+    def owner(self, uid: int, gid: int) -> tuple[int, int]:
+        """The host's numbers of an owner inside; root's for one that has none."""
+        return tuple(  # type: ignore[return-value]
+            to_host(maps, inside if is_mapped(maps, inside) else 0)
+            for maps, inside in ((self.uids, uid), (self.gids, gid))
+        )
+
+
+def one(start: int, size: int) -> IdMaps:
+    """Return the maps of one range: ids 0 to size-1 inside are `start` and following outside."""
+    return IdMaps((IdMap(0, start, size),), (IdMap(0, start, size),))
+
+
+def chained(uids: Iterable[Span], gids: Iterable[Span]) -> IdMaps:
+    """Return the maps of several ranges, one behind the other inside, as Docker makes them of /etc/subuid and /etc/subgid."""
+    return IdMaps(_chain(uids), _chain(gids))
+
+
+def _chain(spans: Iterable[Span]) -> tuple[IdMap, ...]:
+    found, inside = [], 0
+    for start, size in spans:
+        found.append(IdMap(inside, start, size))
+        inside += size
+    return tuple(found)
+
+
+def is_mapped(maps: Sequence[IdMap], inside: int) -> bool:
+    """Whether an id inside has a number outside."""
+    return any(each.inside <= inside < each.inside + each.size for each in maps)
+
+
+def to_host(maps: Sequence[IdMap], inside: int) -> int:
+    """Return the host's number of an id inside. Raises KeyError when it has none."""
+    for each in maps:
+        if each.inside <= inside < each.inside + each.size:
+            return each.outside + inside - each.inside
+    raise KeyError(inside)
+
+
+def outside(maps: IdMaps) -> list[Span]:
+    """Return every range of the host that these maps use, as uid or as gid."""
+    return [(each.outside, each.size) for each in (*maps.uids, *maps.gids)]
+
+
+def oci(maps: Sequence[IdMap]) -> list[dict[str, Any]]:
+    """Return linux.uidMappings or linux.gidMappings."""
+    return [{"containerID": each.inside, "hostID": each.outside, "size": each.size} for each in maps]
