@@ -1,4 +1,4 @@
-"""`havre`: the CLI, or with `oci` the runtime as a command, or with `daemon` the daemon. Lean: imports only what is asked for."""
+"""`havre`: the CLI, or with `oci` the runtime as a command, with `daemon` the daemon, with `registry` the registry. Lean: imports only what is asked for."""
 
 import os
 import sys
@@ -15,6 +15,10 @@ def main(argv: list[str] | None = None) -> int:
         from havre.daemon.__main__ import main as daemon_main
 
         return daemon_main(words[1:] if words[:1] == ["daemon"] else words)
+    if words[:1] == ["registry"]:
+        from havre.registry.server.command import main as registry_main
+
+        return registry_main(words[1:])
     from havre.cli.main import main as cli_main
 
     return cli_main(words)

@@ -22,7 +22,9 @@ _REASONS = {
     101: "UPGRADED",
     200: "OK",
     201: "Created",
+    202: "Accepted",
     204: "No Content",
+    206: "Partial Content",
     304: "Not Modified",
     400: "Bad Request",
     401: "Unauthorized",
@@ -32,7 +34,10 @@ _REASONS = {
     406: "Not Acceptable",
     409: "Conflict",
     413: "Request Entity Too Large",
+    414: "URI Too Long",
     415: "Unsupported Media Type",
+    416: "Requested Range Not Satisfiable",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
@@ -60,6 +65,7 @@ class Request:
         self.path = head.path
         self.query = parse_query(head.query)
         self.answered = False
+        self.status = 0  # of the answer
         self.streaming = (
             False  # the head of an answer is out, its body waits for something: ends when the client leaves
         )
@@ -173,6 +179,7 @@ class Request:
     # answers
 
     def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
+        self.status = status
         reason = _REASONS.get(status, "Status")
         text = f"HTTP/1.1 {status} {reason}\r\n{self._common}{header_lines(headers)}\r\n"
         return text.encode("latin-1", "replace")
@@ -205,6 +212,16 @@ class Request:
         )
         await self.connection.write(self._head(status, wanted))
         return Stream(self.connection, chunked=chunked, silent=self.method == "HEAD")
+
+    async def sized(self, status: int, content_type: str, size_bytes: int, **headers: str) -> Stream:
+        """Send the head of an answer whose length is known; exactly that many bytes must follow, unless to a HEAD."""
+        self.answered = self.streaming = True
+        wanted = {name.replace("_", "-"): value for name, value in headers.items()}
+        wanted |= {"Content-Type": content_type, "Content-Length": str(size_bytes)}
+        if self.close_after:
+            wanted["Connection"] = "close"
+        await self.connection.write(self._head(status, wanted))
+        return Stream(self.connection, chunked=False, silent=self.method == "HEAD")
 
     async def hijack(self, content_type: str, protocol: str = "tcp") -> Duplex:
         """Take the connection over: 101 when the client asked to upgrade, else 200 and raw bytes. Raises TooLarge."""

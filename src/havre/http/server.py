@@ -44,8 +44,9 @@ __all__ = [
 class Listening:
     """Open doors; close() ends every connection behind them."""
 
-    def __init__(self, handler: Handler, common: Mapping[str, str]) -> None:
+    def __init__(self, handler: Handler, common: Mapping[str, str], *, public: bool = False) -> None:
         self._handler = handler
+        self._public = public  # a service of the web: any name may lead here, and any page
         self._common = header_lines(common)
         self._servers: list[asyncio.Server] = []
         self._tasks: dict[asyncio.Task[None], Connection] = {}
@@ -107,7 +108,7 @@ class Listening:
             return False
         request = Request(connection, head, self._common)
         try:
-            if not connection.local:
+            if not connection.local and not self._public:
                 check_origin(head, plain=plain_tcp)
         except HavreError as error:
             request.close_after = True
@@ -264,8 +265,12 @@ async def listen_tcp(
     *,
     tls: ssl.SSLContext | None = None,
     common: Mapping[str, str] | None = None,
+    public: bool = False,
 ) -> Listening:
-    """Listen on tcp, with TLS when a context is given. Raises Conflict when the port is taken."""
+    """Listen on tcp, with TLS when a context is given. Raises Conflict when the port is taken.
+
+    `public` is for what is no Engine API: there is no check against web pages then (http/origin.py).
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -277,7 +282,7 @@ async def listen_tcp(
             f"cannot listen on tcp://{address}:{port}: {(error.strerror or '').lower()}"
         ) from error
     sock.setblocking(False)
-    listening = Listening(handler, common or {})
+    listening = Listening(handler, common or {}, public=public)
     await listening.add(sock, tls)
     return listening
 
