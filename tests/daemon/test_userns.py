@@ -1,12 +1,15 @@
 """User namespaces through a daemon: --userns-remap by the stock CLI, --userns by ours; who is who on the host, and what is left behind."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -456,6 +459,57 @@ def test_namespaces_are_shared_with_the_user_namespace_only(small):
         script = "readlink /proc/self/ns/user; ps | grep -c '[s]leep 1000'; touch /f; stat -c %u /f"
         told = out(small.havre(*words, "--userns", "container:first", "busybox", "sh", "-c", script)).split()
         assert told == [os.readlink(f"/proc/{pid}/ns/user"), "1", "0"]
+
+
+def test_export_has_the_numbers_inside(small):
+    with running(small, "--userns", "auto", "-u", "0") as (ref, _):
+        out(
+            small.havre(
+                "exec",
+                ref,
+                "sh",
+                "-c",
+                "echo x > /tmp/f; chown 33:44 /tmp/f; mkdir /tmp/d; mv /etc/group /etc/moved",
+            )
+        )
+        target = small.root / "out.tar"
+        out(small.docker("export", "-o", str(target), ref))
+    with tarfile.open(target) as tar:
+        owners = {one.name: (one.uid, one.gid) for one in tar}
+    wanted = {
+        "tmp/f": (33, 44),
+        "tmp/d": (0, 0),
+        "etc/moved": (0, 0),
+        "bin/busybox": (0, 0),
+        "etc/passwd": (0, 0),
+    }
+    assert {name: owners.get(name) for name in wanted} == wanted and "etc/group" not in owners
+    assert {owner for owner in owners.values() if owner != (33, 44)} == {(0, 0)}
+
+
+def test_file_capability_of_an_image_counts_inside(small):
+    """A v2 capability (vfs_cap_data without a root id) belongs to the root of the namespace that the layer is mapped to."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info, program = tarfile.TarInfo("bin/reader"), Path("/bin/busybox").read_bytes()
+        info.size, info.mode = len(program), 0o755
+        read_search = struct.pack("<5I", 0x02000001, 1 << 2, 0, 0, 0)  # CAP_DAC_READ_SEARCH, effective
+        info.pax_headers = {
+            "SCHILY.xattr.security.capability": read_search.decode("utf-8", "surrogateescape")
+        }
+        tar.addfile(info, io.BytesIO(program))
+        for name, link in (("bin/sh", "/bin/reader"), ("bin/cat", "/bin/reader")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, link
+            tar.addfile(info)
+        secret = tarfile.TarInfo("secret")
+        secret.size, secret.mode = 4, 0o600
+        tar.addfile(secret, io.BytesIO(b"read"))
+        tar.addfile(tarfile.TarInfo("plain"), io.BytesIO())
+    out(small.docker("import", "-", "capable", stdin=data.getvalue()))
+    words = ["run", "--rm", "--userns", "auto", "-u", "33", "--cap-add", "DAC_READ_SEARCH"]
+    assert out(small.havre(*words, "capable", "/bin/cat", "/secret")) == "read"
+    assert small.havre(*words[:-2], "capable", "/bin/cat", "/secret").returncode != 0
 
 
 def test_images_container_and_ps_work_on_what_was_written_inside(small):

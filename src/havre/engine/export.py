@@ -7,6 +7,7 @@ from havre.engine.container import Container
 from havre.engine.rooms import Rooms
 from havre.errors import Conflict
 from havre.runtime.link import Helper
+from havre.spec import idmaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,10 @@ async def export(rooms: Rooms, ref: str, pipe: tuple[int, int]) -> Export:
         if container.state.status in ("removing", "dead"):
             raise Conflict(f"you cannot export container {container.id} which is being removed")
         overlay = rooms.images.snapshots.get(container.id)
-        helper = await rooms.runtime.help(("export", [overlay["upper"], *overlay["lower"]]), [writing])
+        layers, id_maps = [overlay["upper"], *overlay["lower"]], container.record.id_maps
+        helper = await rooms.runtime.help(
+            ("export", layers, idmaps.back(id_maps) if id_maps else None), [writing]
+        )
         await helper.word()
     except BaseException:
         os.close(reading)

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 
 def run(message: "tuple[Any, ...]", fds: list[int], write_tree: "WriteTree") -> None:
-    """Serve ("export", layers) with fds [control, pipe]: say "ready" once the tree is there, "done" behind its last byte."""
-    _, layers = message
+    """Serve ("export", layers, maps) with fds [control, pipe]: say "ready" once the tree is there, "done" behind its last byte.
+
+    With maps, lines of uid_map and gid_map, the uppermost layer belongs to a user namespace: they lead back to the numbers inside.
+    """
+    _, layers, maps = message
     control, out = socket.socket(fileno=fds[0]), fds[1]
     gc.enable()
     os.setsid()
@@ -33,6 +36,8 @@ def run(message: "tuple[Any, ...]", fds: list[int], write_tree: "WriteTree") -> 
     try:
         sys.unshare(sys.CLONE_NEWNS)
         sys.mount_propagation(b"/", sys.MS_REC | sys.MS_PRIVATE)
+        if maps:
+            overlay.cover(layers[0], maps)
         root = overlay.mount_readonly(layers)
         wire.send(control, ("ready",))
         with io.BufferedWriter(io.FileIO(out, "w"), BUFFER_BYTES) as file:

@@ -65,7 +65,10 @@ def new_namespace(uid_lines: str, gid_lines: str) -> int:
     finally:
         os.close(leave)
         os.close(ready)
-        os.waitpid(pid, 0)
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass  # where SIGCHLD is ignored it has been reaped already
 
 
 def idmap(tree: int, path: str, userns: int, *, recursive: bool) -> None:

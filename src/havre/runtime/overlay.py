@@ -131,6 +131,19 @@ def mount_idmapped(lower: list[str], upper: str, work: str, userns: int, place: 
             os.close(fd)
 
 
+def cover(path: str, maps: tuple[str, str]) -> None:
+    """Show a directory through id maps where it lies, in a mount namespace that is the caller's own already."""
+    userns = idmapped.new_namespace(*maps)
+    tree = sys.open_tree(path, sys.OPEN_TREE_CLONE)
+    place = _open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        idmapped.idmap(tree, path, userns, recursive=False)
+        sys.move_mount(tree, place, path)
+    finally:
+        for fd in (userns, tree, place):
+            os.close(fd)
+
+
 def _map_layers(lower: list[str], userns: int) -> list[int]:
     opened: list[int] = []
     try:

@@ -71,6 +71,15 @@ def outside(maps: IdMaps) -> list[Span]:
     return [(each.outside, each.size) for each in (*maps.uids, *maps.gids)]
 
 
+def back(maps: IdMaps) -> tuple[str, str]:
+    """Return uid_map and gid_map lines that lead from the host's numbers to those inside: for reading what a container wrote."""
+    uids, gids = (
+        "".join(f"{each.outside} {each.inside} {each.size}\n" for each in part)
+        for part in (maps.uids, maps.gids)
+    )
+    return uids, gids
+
+
 def oci(maps: Sequence[IdMap]) -> list[dict[str, Any]]:
     """Return linux.uidMappings or linux.gidMappings."""
     return [{"containerID": each.inside, "hostID": each.outside, "size": each.size} for each in maps]
