@@ -12,7 +12,7 @@ from havre.errors import InvalidParameter
 def test_every_command_has_its_function_and_a_help(command: str) -> None:
     assert callable(function_of(entry_of(command)))
     text = helping.of(command.split(" "))
-    assert text.startswith(f"\nUsage:  havre {command} ")
+    assert text.startswith(f"\nUsage:  havre {command}")
     assert entry_of(command)[2] in text
 
 

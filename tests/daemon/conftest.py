@@ -234,9 +234,10 @@ class RealDocker:
         subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
         roots = ["--data-root", str(self.root / "data"), "--exec-root", str(self.root / "run")]
         files = ["--config-file", str(self.root / "empty.json"), "--pidfile", str(self.root / "pid")]
+        private = ["unshare", "-m", "--propagation", "private"]  # what it mounts goes with it
         with (self.root / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*inside, DOCKERD, *roots, *files, "-H", self.url], stdout=log, stderr=log
+                [*inside, *private, DOCKERD, *roots, *files, "-H", self.url], stdout=log, stderr=log
             )
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until:

@@ -67,6 +67,20 @@ INNER = {
     "completion": ("completion", "completion", "Print the completion script of bash, zsh or fish"),
     "container inspect": ("inspect", "container_inspect", "Display detailed information on containers"),
     "container prune": ("prune", "containers", "Remove all stopped containers"),
+    **{
+        f"context {verb}": ("contexts", "import_" if verb == "import" else verb, summary)
+        for verb, summary in (
+            ("create", "Create a context"),
+            ("export", "Export a context to a tar archive"),
+            ("import", "Import a context from a tar or zip file"),
+            ("inspect", "Display detailed information on contexts"),
+            ("ls", "List contexts"),
+            ("rm", "Remove one or more contexts"),
+            ("show", "Print the name of the current context"),
+            ("update", "Update a context"),
+            ("use", "Set the current context"),
+        )
+    },
     "image inspect": ("inspect", "image_inspect", "Display detailed information on images"),
     "image prune": ("prune", "images", "Remove unused images"),
     "network create": ("network", "create", "Create a network"),
@@ -88,6 +102,10 @@ GROUPS = {
         **{"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},
         **{"inspect": "container inspect", "prune": "container prune"},
     },
+    "context": {
+        **{verb: f"context {verb}" for verb in "create export import inspect ls rm show update use".split()},
+        **{"list": "context ls", "remove": "context rm"},
+    },
     "image": {
         **{name: name for name in "history import load pull push save tag".split()},
         **{"ls": "images", "list": "images", "rm": "rmi", "remove": "rmi"},
@@ -104,6 +122,7 @@ GROUPS = {
 }
 GROUP_SUMMARIES = {
     "container": "Manage containers",
+    "context": "Manage contexts",
     "image": "Manage images",
     "network": "Manage networks",
     "system": "Manage the whole engine",

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 SILENT = object()  # what `each` prints nothing for
 
 
-def each(names: list[str], work: "Callable[[str], object]", failed: "list[str] | None" = None) -> int:
+def each(
+    names: list[str],
+    work: "Callable[[str], object]",
+    failed: "list[str] | None" = None,
+    *,
+    intro: str = "Error response from daemon: ",
+) -> int:
     """Do one thing to every name, printing it; go on after an error and return 1 then. `failed` collects the names that went wrong."""
     code = 0
     for name in names:
@@ -32,7 +38,7 @@ def each(names: list[str], work: "Callable[[str], object]", failed: "list[str] |
             shown = work(name)
         except HavreError as error:
             sys.stdout.flush()
-            sys.stderr.write(f"Error response from daemon: {error}\n")
+            sys.stderr.write(f"{intro}{error}\n")
             code = 1
             if failed is not None:
                 failed.append(name)

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from havre.cli.options import program
 from havre.client import minijson
 from havre.client.connection import DEFAULT_HOST, TlsFiles
 from havre.client.http import Client
@@ -44,6 +45,16 @@ class Context:
                 self._config = found
         return self._config
 
+    def write_config(self, config: "dict[str, Any]") -> None:
+        """Replace config.json by rename, mode 0600: it may hold passwords."""
+        os.makedirs(self.config_dir, mode=0o700, exist_ok=True)
+        path = os.path.join(self.config_dir, "config.json")
+        temporary = f"{path}.{os.getpid()}"
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(minijson.dumps(config, indent=8))
+        os.replace(temporary, os.path.realpath(path))
+        self._config = config
+
     @property
     def debug(self) -> bool:
         return bool(self._given.get("debug"))
@@ -52,6 +63,20 @@ class Context:
     def wanted_version(self) -> str:
         """The API version somebody insists on, "" when it is left to the daemon."""
         return os.environ.get("DOCKER_API_VERSION", "")
+
+    @property
+    def named_by_flag(self) -> bool:
+        return bool(self._given.get("context"))
+
+    @property
+    def default_host(self) -> str:
+        """Where the context "default" leads: -H, DOCKER_HOST, or this machine's own daemon."""
+        hosts = self._given.get("host") or []
+        return str(
+            hosts[0]
+            if hosts
+            else os.environ.get("DOCKER_HOST") or os.environ.get("HAVRE_HOST") or DEFAULT_HOST
+        )
 
     @property
     def name(self) -> str:
@@ -75,20 +100,32 @@ class Context:
         hosts = self._given.get("host") or []
         if len(hosts) > 1:
             raise InvalidParameter("specify only one -H")
+        if hosts and self._given.get("context"):
+            raise InvalidParameter("conflicting options: cannot specify both --host and --context")
         env = os.environ
         host = hosts[0] if hosts else "" if self._given.get("context") else env.get("DOCKER_HOST", "")
         tls = self._tls()
         if not host and self.name != "default":
             host, tls = self._from_context(self.name)
+        host = host.rstrip()
         if not host:
             host = env.get("HAVRE_HOST") or DEFAULT_HOST
             self._start_local(host)
-        headers = (
-            {str(k): str(v) for k, v in (self.config.get("HttpHeaders") or {}).items()}
-            if self._has_config()
-            else {}
-        )
-        return Client(host, tls, self.wanted_version, headers)
+        return Client(host, tls, self.wanted_version, self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        """The headers every request gets: DOCKER_CUSTOM_HEADERS ("A=1,B=2") instead of HttpHeaders of config.json. Raises HavreError."""
+        if text := os.environ.get("DOCKER_CUSTOM_HEADERS"):
+            found = dict(word.partition("=")[::2] for word in text.split(","))
+        else:
+            given = self.config.get("HttpHeaders") if self._has_config() else None
+            found = {str(key): str(value) for key, value in (given or {}).items()}
+        for name, value in found.items():
+            if not name.strip() or any(char in name + value for char in "\r\n") or ":" in name:
+                raise InvalidParameter(
+                    f"invalid custom header: {name!r}", hint="DOCKER_CUSTOM_HEADERS=Name=value"
+                )
+        return {name.strip(): value.strip() for name, value in found.items()}
 
     def _has_config(self) -> bool:
         return os.path.exists(os.path.join(self.config_dir, "config.json"))
@@ -100,32 +137,28 @@ class Context:
     def _tls(self) -> "TlsFiles | None":
         given = self._given
         verify = bool(given.get("tlsverify") or os.environ.get("DOCKER_TLS_VERIFY"))
-        if not (verify or given.get("tls") or given.get("tlscacert")):
+        wanted = given.get("tls") or given.get("tlscacert") or os.environ.get("DOCKER_TLS")
+        if not (verify or wanted):
             return None
         folder = os.environ.get("DOCKER_CERT_PATH") or self.config_dir
         names = [given.get(name) or "" for name in ("tlscacert", "tlscert", "tlskey")]
         return TlsFiles(folder, verify, *names)
 
     def _from_context(self, name: str) -> "tuple[str, TlsFiles | None]":
-        """Read ~/.docker/contexts/meta/<sha256 of the name>/meta.json."""
-        import hashlib
+        """Return where a context leads, and its certificates. Raises HavreError in docker's words."""
+        from havre.cli.contextstore import ENDPOINT, Store
 
-        key = hashlib.sha256(name.encode()).hexdigest()
-        base = os.path.join(self.config_dir, "contexts")
+        store = Store(self.config_dir)
         try:
-            with open(os.path.join(base, "meta", key, "meta.json"), "rb") as file:
-                meta: Any = minijson.loads(file.read())
-            endpoint = meta["Endpoints"]["docker"]
-            host = str(endpoint["Host"])
-        except FileNotFoundError:
+            endpoint = store.get(name)["Endpoints"].get(ENDPOINT) or {}
+        except NotFound as error:
             raise NotFound(
-                f"context {name!r}: not found", hint="unset DOCKER_CONTEXT, or docker context ls"
+                f"Failed to initialize: unable to resolve docker endpoint: {error}",
+                hint=f"{program()} context ls",
             ) from None
-        except (KeyError, TypeError):
-            raise HavreError(f"context {name!r} is damaged") from None
-        folder = os.path.join(base, "tls", key, "docker")
+        folder = os.path.join(store.tls_dir(name), ENDPOINT)
         tls = TlsFiles(folder, not endpoint.get("SkipTLSVerify")) if os.path.isdir(folder) else None
-        return host, tls
+        return str(endpoint.get("Host") or ""), tls
 
     def _start_local(self, host: str) -> None:
         """Start havred when nobody listens on the local socket; one line says so."""

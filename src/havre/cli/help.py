@@ -38,7 +38,7 @@ def usage_lines(command: str) -> str:
             f"Usage:  {program()} [OPTIONS] COMMAND [ARG...]\n\nRun '{program()} --help' for more information"
         )
     return (
-        f"Usage:  {program()} {command} {shape_of(command)}\n\n"
+        f"Usage:  {program()} {command} {shape_of(command)}".rstrip() + "\n\n"
         f"Run '{program()} {command} --help' for more information"
     )
 
@@ -67,7 +67,7 @@ def _group(group: str) -> str:
 
 
 def _command(command: str) -> str:
-    lines = ["", f"Usage:  {program()} {command} {shape_of(command)}", "", entry_of(command)[2], ""]
+    lines = ["", f"Usage:  {program()} {command} {shape_of(command)}".rstrip(), "", entry_of(command)[2], ""]
     if flags := flags_of(command):
         lines += ["Options:", *_flag_lines(flags), ""]
     return "\n".join(lines)

@@ -57,21 +57,28 @@ def image_inspect(context: "Context", words: list[str]) -> int:
     return show(args, lambda name: _one(context, "image", name, False), given["format"])
 
 
-def show(names: list[str], find: "Callable[[str], Any]", fmt: "str | None") -> int:
-    """Print every object that is found and name those that are not; 1 if any is missing."""
+def show(
+    names: list[str],
+    find: "Callable[[str], Any]",
+    fmt: "str | None",
+    *,
+    intro: str = "Error: ",
+    html: bool = False,
+) -> int:
+    """Print every object that is found and name those that are not, behind `intro`; 1 if any is missing."""
     found, problems = [], []
     template = None if fmt in (None, "", "json") else _parsed(str(fmt))
     for name in names:
         try:
             found.append(find(name))
         except HavreError as error:
-            problems.append(f"Error response from daemon: {error}" if error.by_daemon else f"Error: {error}")
+            problems.append(f"Error response from daemon: {error}" if error.by_daemon else f"{intro}{error}")
     if template:
         _render(found, template)
     elif fmt == "json":
-        print(minijson.dumps(found))
+        print(minijson.dumps(found, html=html))
     else:
-        print(minijson.dumps(found, indent=4))
+        print(minijson.dumps(found, indent=4, html=html))
     sys.stdout.flush()
     for problem in problems:
         sys.stderr.write(f"{problem}\n")

@@ -132,19 +132,7 @@ def _keep(context: "Context", server: str, username: str, password: str, token: 
             if token
             else {"auth": base64.b64encode(f"{username}:{password}".encode()).decode()}
         )
-    _write(context, {**config, "auths": auths})
-
-
-def _write(context: "Context", config: "dict[str, Any]") -> None:
-    """Replace config.json by rename, mode 0600."""
-    folder = context.config_dir
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = os.path.join(folder, "config.json")
-    temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(fd, "w", encoding="utf-8") as file:
-        file.write(minijson.dumps(config, indent=8))
-    os.replace(temporary, path)
+    context.write_config({**config, "auths": auths})
 
 
 def logout(context: "Context", words: list[str]) -> int:
@@ -161,5 +149,5 @@ def logout(context: "Context", words: list[str]) -> int:
     if helper:
         _run_helper(helper, "erase", server)
     auths.pop(server, None)
-    _write(context, {**config, "auths": auths})
+    context.write_config({**config, "auths": auths})
     return 0

@@ -5,7 +5,7 @@ from havre.cli import options, table
 from havre.cli.containers import each
 from havre.cli.filters import encode
 from havre.cli.human import nano_stamp
-from havre.cli.prune import sure
+from havre.cli.prune import filters_of, sure
 from havre.cli.runflags import pairs
 from havre.client.http import query, quote
 
@@ -113,11 +113,11 @@ def _remove(context: "Context", name: str) -> None:
 
 
 def prune(context: "Context", words: list[str]) -> int:
-    given, _ = options.parse(words, {"filter": ":list", "force": "f:bool"})
+    given, args = options.parse(words, {"filter": ":list", "force": "f:bool"})
+    options.need(args, 0, "network prune", 0)
+    filters = encode(filters_of(context, given["filter"]), "--filter")
     if sure(given, "This will remove all custom networks not used by at least one container."):
-        found = context.client.request(
-            "POST", "/networks/prune" + query({"filters": encode(given["filter"])})
-        ).json()
+        found = context.client.request("POST", "/networks/prune" + query({"filters": filters})).json()
         if found["NetworksDeleted"]:
             print("Deleted Networks:\n" + "\n".join(found["NetworksDeleted"]))
     return 0

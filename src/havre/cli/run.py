@@ -41,6 +41,8 @@ def _create(context: "Context", given: "dict[str, Any]", body: "dict[str, Any]")
             f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"'
         )
     client = context.client
+    given["platform"] = given["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM") or None
+    body["Env"] = [*(body["Env"] or []), *_proxies(context, body["Env"] or [])] or None
     path = "/containers/create" + query({"name": given["name"], "platform": given["platform"]})
     if policy == "always":
         _pull(context, body["Image"], given)
@@ -107,6 +109,29 @@ def _run_attached(client: "Client", container: str, given: "dict[str, Any]", key
     return _follow(
         client, container, stream, waiting, tty=given["tty"], stdin="stdin" in wanted and stdin, keys=keys
     )
+
+
+PROXIES = {
+    "httpProxy": "HTTP_PROXY",
+    "httpsProxy": "HTTPS_PROXY",
+    "noProxy": "NO_PROXY",
+    "ftpProxy": "FTP_PROXY",
+    "allProxy": "ALL_PROXY",
+}
+
+
+def _proxies(context: "Context", given: list[str]) -> list[str]:
+    """The proxies that config.json names for this daemon, in both spellings, but for those the command line sets."""
+    proxies = (context.config.get("proxies") if context._has_config() else None) or {}
+    wanted = proxies.get(context.client.host) or proxies.get("default") or {}
+    taken = {entry.partition("=")[0] for entry in given}
+    found = [
+        f"{name}={wanted[key]}"
+        for key, upper in PROXIES.items()
+        if wanted.get(key)
+        for name in (upper, upper.lower())
+    ]
+    return [entry for entry in found if entry.partition("=")[0] not in taken]
 
 
 def _start(client: "Client", container: str) -> None:

@@ -106,15 +106,47 @@ def _wrap(sock: "Any", name: str, files: "TlsFiles") -> "Socket":
 
 
 def _ssh(rest: str) -> "Socket":
-    """`ssh host docker system dial-stdio`, its stdin and stdout as one socket."""
+    """`ssh host havre system dial-stdio` (docker, where that is what the far side has), its stdin and stdout as one socket."""
     import subprocess
 
-    target = rest.partition("/")[0]
-    user_host, colon, port = target.rpartition(":")
-    words = ["ssh", *(["-p", port] if colon and port.isdigit() else []), "--", user_host if colon else target]
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    subprocess.Popen(
-        [*words, "docker", "system", "dial-stdio"], stdin=theirs.fileno(), stdout=theirs.fileno()
-    )
-    theirs.close()
+    try:
+        subprocess.Popen(
+            ssh_words(rest), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
+        )
+    except FileNotFoundError:
+        raise Unavailable("ssh is not installed", hint="apt install openssh-client") from None
+    finally:
+        theirs.close()
     return ours
+
+
+def ssh_words(rest: str) -> list[str]:
+    """Return ssh's command line for "user@host:22/path/of/socket". Raises HavreError when it is no such thing."""
+    target, slash, path = rest.partition("/")
+    user, at, address = target.rpartition("@")
+    host, port = address, ""
+    if address.startswith("["):
+        host, _, port = address[1:].partition("]")
+        port = port.removeprefix(":")
+    elif address.count(":") == 1:
+        host, _, port = address.partition(":")
+    if (
+        not host
+        or host.startswith("-")
+        or user.startswith("-")
+        or ":" in user
+        or (port and not port.isdigit())
+    ):
+        raise HavreError(f"this is no ssh host: 'ssh://{rest}'", hint="ssh://user@host:22")
+    login = ["-l", user] if at and user else []
+    flags = f" --host 'unix:///{_quoted(path)}'" if slash and path else ""
+    remote = "docker" if flags else "$(command -v havre || echo docker)"
+    return [
+        *("ssh", "-o", "ConnectTimeout=30", "-T", *login, *(["-p", port] if port else []), "--", host),
+        f"{remote}{flags} system dial-stdio",
+    ]
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "'\\''")
