@@ -25,7 +25,9 @@ async def attach(
     """Attach to a container, running or about to start. Raises Conflict for a paused one."""
     container = rooms.containers.find(ref)
     if container.state.status == "paused":
-        raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+        raise Conflict(f"container {ref} is paused, unpause the container before attach")
+    if container.state.status == "restarting":
+        raise Conflict(f"container {ref} is restarting, wait until the container is running")
     tty = bool(container.record.config.tty)
     before = container_logs(rooms, container, stdout=stdout, stderr=stderr) if logs else None
     if not stream:

@@ -33,7 +33,7 @@ async def create(rooms: Rooms, ref: str, body: ExecCreate) -> str:
     container = rooms.containers.find(ref)
     if not body.cmd or not body.cmd[0]:
         raise InvalidParameter("No exec command specified")
-    _check_running(container)
+    _check_running(container, ref)
     one = Exec(ids.new_id(), container.id, body)
     rooms.execs.add(one)
     container.execs.append(one.id)
@@ -49,9 +49,9 @@ def _tell(rooms: Rooms, container: Container, one: Exec, action: str) -> None:
     rooms.events.publish("container", text, container.id, {**container.attributes(), "execID": one.id})
 
 
-def _check_running(container: Container) -> None:
+def _check_running(container: Container, ref: str) -> None:
     if container.state.status == "paused":
-        raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+        raise Conflict(f"container {ref} is paused, unpause the container before exec")
     check_runs(container)
 
 
@@ -72,7 +72,7 @@ async def start(
             if not one.running
             else f"exec {exec_id} is already running"
         )
-    _check_running(container)
+    _check_running(container, container.id)
     if container.monitor is None:
         raise Conflict(f"container {container.id} is not running")
     one.started = one.running = True

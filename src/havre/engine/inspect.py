@@ -12,6 +12,7 @@ from havre.engine.plan import log_file
 from havre.engine.ports import port_map
 from havre.engine.rooms import Rooms
 from havre.engine.status import state_dict
+from havre.errors import NotFound
 from havre.spec.endpoint import Endpoint
 from havre.spec.engine import ContainerConfig, EndpointSettings, HostConfig
 
@@ -57,8 +58,6 @@ def inspect(rooms: Rooms, ref: str, *, size: bool = False) -> dict[str, Any]:
 
 def image_size(rooms: Rooms, record: ContainerRecord) -> int:
     """Bytes of the image's layers; 0 when the image has been removed by force since."""
-    from havre.errors import NotFound
-
     try:
         return rooms.images.resolve(record.image_id).size_bytes
     except NotFound:
@@ -176,7 +175,11 @@ def mount_dict(point: MountPoint) -> dict[str, Any]:
 
 
 def _graph_driver(rooms: Rooms, container_id: str) -> dict[str, Any]:
-    overlay = rooms.images.snapshots.get(container_id)
+    """Data is null for a container whose removal has begun, as its layer is the first to go."""
+    try:
+        overlay = rooms.images.snapshots.get(container_id)
+    except NotFound:
+        return {"Name": DRIVER, "Data": None}
     data = {"LowerDir": ":".join(overlay["lower"]), "UpperDir": overlay["upper"], "WorkDir": overlay["work"]}
     return {"Name": DRIVER, "Data": {"ID": container_id, **data, "MergedDir": ""}}
 

@@ -1,5 +1,6 @@
 """POST /containers/{id}/resize."""
 
+from havre.engine.container import check_runs
 from havre.engine.rooms import Rooms
 from havre.errors import Conflict, InvalidParameter
 
@@ -11,8 +12,9 @@ async def resize(rooms: Rooms, ref: str, rows: int, cols: int) -> None:
     if not (0 <= rows <= MAX_SIDE and 0 <= cols <= MAX_SIDE):
         raise InvalidParameter(f"terminal size {rows}x{cols} is out of range")
     container = rooms.containers.find(ref)
-    if not container.running or container.monitor is None:
-        raise Conflict(f"cannot resize a stopped container: container {container.id} is not running")
+    check_runs(container)
+    if container.monitor is None:
+        raise Conflict(f"container {container.id} is not running")
     await container.monitor.resize("", rows, cols)
     attributes = {**container.attributes(), "height": str(rows), "width": str(cols)}
     rooms.events.publish("container", "resize", container.id, attributes)
