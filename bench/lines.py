@@ -166,6 +166,10 @@ def _run(network: str) -> Once:
     return lambda peer: timed(peer, peer.run(network))
 
 
+def _run_userns(mode: str) -> Once:
+    return lambda peer: timed(peer, peer.run_userns(mode))
+
+
 def _exec(peer: Peer) -> float | None:
     return timed(peer, peer.exec("s0"))
 
@@ -180,6 +184,8 @@ LINES = (
     Line("run-none-idle", "... after an idle second", 10, 3, idle(_run("none")), goal=0.25),
     Line("run-bridge", "run --rm busybox true, default bridge", 20, 5, _run("bridge"), goal=0.22),
     Line("run-bridge-idle", "... after an idle second", 10, 3, idle(_run("bridge")), goal=0.22),
+    Line("run-userns-host", "run --rm --network none --userns host, by havre's CLI", 40, 5, _run_userns("host")),
+    Line("run-userns-auto", "... --userns auto: idmapped layers, own ids", 40, 5, _run_userns("auto")),
     Line("run-d-none", "run -d --network none busybox sleep", 20, 5, _detached("none")),
     Line("run-d-bridge", "run -d busybox sleep, default bridge", 20, 5, _detached("bridge")),
     Line("exec", "exec true", 20, 5, _exec, one_running, goal=0.5),

@@ -101,6 +101,10 @@ class Peer:
     def run(self, network: str) -> Command | None:
         return [*self.cli, "run", "--rm", "--network", network, IMAGE, "true"]
 
+    def run_userns(self, mode: str) -> Command | None:
+        """Run in a user namespace of its own ("auto") or the host's ("host"); the stock CLI does not let the first one through."""
+        return None
+
     def run_detached(self, name: str, network: str) -> Command | None:
         return [*self.cli, "run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "100000"]
 
@@ -181,11 +185,15 @@ class Havred(Peer):
         self._idle = set(self.processes())
 
     @staticmethod
-    def _command() -> Command:
-        if found := os.environ.get("HAVRED"):
+    def _command(module: str = "havre.daemon") -> Command:
+        if module == "havre.daemon" and (found := os.environ.get("HAVRED")):
             return found.split()
         source = Path(__file__).resolve().parent.parent / "src"
-        return ["env", f"PYTHONPATH={source}", sys.executable, "-m", "havre.daemon"]
+        return ["env", f"PYTHONPATH={source}", sys.executable, "-m", module]
+
+    def run_userns(self, mode: str) -> Command | None:
+        cli = [*self.enter, *self._command("havre"), "-H", f"unix://{self.socket}"]
+        return [*cli, "run", "--rm", "--userns", mode, "--network", "none", IMAGE, "true"]
 
     def processes(self) -> list[int]:
         """The daemon and its zygote."""

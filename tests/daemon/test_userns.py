@@ -185,6 +185,7 @@ def test_host_namespace_on_request_by_stock_clients(remapped):
     [
         (["--privileged"], "privileged mode is incompatible with user namespaces"),
         (["--pid", "host"], "cannot share the host PID namespace when user namespaces are enabled"),
+        (["--ipc", "host"], "cannot share the host's IPC namespace when user namespaces are enabled"),
         (["--network", "host"], "cannot share the host's network namespace when user namespaces are enabled"),
     ],
 )
@@ -224,6 +225,14 @@ def test_users_setuid_and_chown_work_inside(remapped):
         assert out(run("www", "su -c 'id -u'")) == "0\n"
         denied = run("www", "echo x > /etc/passwd")
         assert denied.returncode != 0 and "Permission denied" in denied.stderr
+
+
+def test_user_without_an_id_inside_is_refused_by_name(remapped):
+    with running(remapped) as (ref, _):
+        done = remapped.docker("exec", "-u", "70000", ref, "true")
+        unknown = remapped.docker("exec", "-u", "stranger", ref, "true")
+    assert unknown.returncode == 126 and "unable to find user stranger" in unknown.stderr + unknown.stdout
+    assert done.returncode == 126 and "70000:0: the user or group has no id" in done.stderr + done.stdout
 
 
 def test_etc_files_and_terminal_belong_to_root_inside(remapped):

@@ -109,6 +109,7 @@ def test_parse_refuses(text, said):
         (HostConfig(privileged=True), "privileged mode is incompatible with user namespaces"),
         (HostConfig(network_mode="host"), "cannot share the host's network namespace"),
         (HostConfig(pid_mode="host"), "cannot share the host PID namespace"),
+        (HostConfig(ipc_mode="host"), "cannot share the host's IPC namespace"),
         (HostConfig(runtime="runc"), "needs Havre's own runtime, not runc"),
     ],
 )

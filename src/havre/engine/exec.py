@@ -104,6 +104,10 @@ async def _start(
     try:
         one.pid = await monitor.exec(plan, attached)
     except BaseException as error:
+        if isinstance(error, InvalidParameter) and error.exit_code == InvalidParameter.exit_code:
+            error.exit_code = (
+                126  # a user that is not there: told in the stream, as whatever the runtime finds wrong
+            )
         one.running, one.exit_code, one.error = False, getattr(error, "exit_code", 126), str(error)
         if ours is not None:
             ours.close()

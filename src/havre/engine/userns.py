@@ -26,9 +26,10 @@ _OPTIONS: Mapping[str, frozenset[str]] = {
     "keep-id": frozenset({"size", "uid", "gid", "host-uid", "host-gid"}),
 }
 _CONFLICTS = {  # Docker's words, daemon/daemon_unix.go
-    "privileged": "privileged mode is incompatible with user namespaces. You must run the container in the host namespace when running privileged mode",
+    "privileged": "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",
     "network": "cannot share the host's network namespace when user namespaces are enabled",
     "pid": "cannot share the host PID namespace when user namespaces are enabled",
+    "ipc": "cannot share the host's IPC namespace when user namespaces are enabled",  # dockerd fails at start: mqueue, EPERM
 }
 
 
@@ -82,6 +83,7 @@ def check(host: HostConfig, remapped: bool) -> None:
         "privileged": bool(host.privileged),
         "network": host.network_mode == "host",
         "pid": host.pid_mode == "host",
+        "ipc": host.ipc_mode == "host",
     }
     for name, is_wrong in wrong.items():
         if is_wrong:
