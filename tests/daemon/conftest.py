@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -194,12 +194,20 @@ def daemon_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daem
     yield from _daemon(tmp_path_factory.mktemp("havred"))
 
 
-def _daemon(root: Path) -> Iterator[Daemon]:
+@pytest.fixture
+def daemon_with(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Start a daemon for one test with flags of its own: `daemon_with("--init")`."""
+    with contextlib.ExitStack() as stack:
+        begin = contextlib.contextmanager(_daemon)
+        yield lambda *flags: stack.enter_context(begin(tmp_path, *flags))
+
+
+def _daemon(root: Path, *flags: str) -> Iterator[Daemon]:
     if reason := why_not():
         pytest.skip(reason)
     if DOCKER is None:
         pytest.skip("needs the stock docker CLI")
-    one = Daemon(root)
+    one = Daemon(root, *flags)
     try:
         one.start()
         done = one.docker("import", "-c", 'CMD ["sh"]', "-", "busybox", stdin=rootfs())

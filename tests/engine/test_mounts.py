@@ -7,7 +7,7 @@ import pytest
 from havre.engine import mounts
 from havre.engine.mounts import parse_bind, parse_mount, parse_tmpfs, resolve
 from havre.errors import InvalidParameter, NotImplementedHere
-from havre.spec.engine import HostConfig, Mount
+from havre.spec.engine import BindOptions, HostConfig, Mount, TmpfsOptions
 
 
 def test_bind_reads_source_target_and_options() -> None:
@@ -32,10 +32,18 @@ def test_named_volume_is_not_there_yet_and_says_what_to_type() -> None:
 
 def test_mount_of_bind_and_tmpfs() -> None:
     bind = parse_mount(
-        Mount(type="bind", source="/s", target="/t", read_only=True, bind_options={"NonRecursive": True})
+        Mount(
+            type="bind",
+            source="/s",
+            target="/t",
+            read_only=True,
+            bind_options=BindOptions(non_recursive=True),
+        )
     )
     assert (bind.rw, bind.recursive, bind.create_source) == (False, False, False)
-    tmpfs = parse_mount(Mount(type="tmpfs", target="/t", tmpfs_options={"SizeBytes": 4096, "Mode": 0o700}))
+    tmpfs = parse_mount(
+        Mount(type="tmpfs", target="/t", tmpfs_options=TmpfsOptions(size_bytes=4096, mode=0o700))
+    )
     assert tmpfs.options == {"size": "4096", "mode": "700"}
     for bad in (
         Mount(type="bind", source="rel", target="/t"),
@@ -64,3 +72,52 @@ def test_sources_are_made_for_v_and_refused_for_mount(tmp_path: Path) -> None:
     assert (tmp_path / "new").is_dir()
     with pytest.raises(InvalidParameter, match="bind source path does not exist"):
         mounts.ask_sources([parse_mount(Mount(type="bind", source=f"{tmp_path}/no", target="/x"))])
+
+
+@pytest.mark.parametrize(
+    ("mount", "words"),
+    [
+        (
+            Mount(type="bind", source="/s", target="/t", tmpfs_options=TmpfsOptions()),
+            "field TmpfsOptions must not",
+        ),
+        (Mount(type="bind", source="/s", target="/t", volume_options={}), "field VolumeOptions must not"),
+        (Mount(type="tmpfs", target="/t", bind_options=BindOptions()), "field BindOptions must not"),
+        (Mount(type="tmpfs", target="/t", image_options={}), "field ImageOptions must not"),
+        (
+            Mount(
+                type="bind",
+                source="/s",
+                target="/t",
+                bind_options=BindOptions(read_only_force_recursive=True),
+            ),
+            "!ReadOnly && BindOptions.ReadOnlyForceRecursive",
+        ),
+        (
+            Mount(
+                type="bind",
+                source="/s",
+                target="/t",
+                read_only=True,
+                bind_options=BindOptions(read_only_force_recursive=True, non_recursive=True),
+            ),
+            "ReadOnlyForceRecursive && BindOptions.NonRecursive",
+        ),
+        (Mount(type="tmpfs", target="/t", tmpfs_options=TmpfsOptions(options=[[]])), "invalid option array"),
+        (
+            Mount(type="tmpfs", target="/t", tmpfs_options=TmpfsOptions(options=[["x"]])),
+            "invalid tmpfs option",
+        ),
+        (Mount(type="tmpfs", target="/t", tmpfs_options=TmpfsOptions(size_bytes=-1)), "invalid size or mode"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(mount: Mount, words: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        parse_mount(mount)
+    assert words in str(caught.value)
+
+
+def test_tmpfs_options_of_mount_reach_the_plan() -> None:
+    options = TmpfsOptions(options=[["exec"], ["uid", "5"]])
+    point = parse_mount(Mount(type="tmpfs", target="/t", tmpfs_options=options))
+    assert point.options == {"mode": "1777", "exec": "", "uid": "5"}

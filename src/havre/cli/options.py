@@ -27,13 +27,13 @@ class CountError(UsageError):
 
 
 def parse(
-    words: list[str], flags: "Flags", *, stop_early: bool = False
+    words: list[str], flags: "Flags", *, stop_early: bool = False, aliases: "dict[str, str] | None" = None
 ) -> "tuple[dict[str, Any], list[str]]":
     """Return (values by long name with _ for -, positional words). Raises UsageError in Docker's words.
 
     kind: bool (also --flag=false), str, int, list (may be repeated). Missing ones are False, None or [].
     """
-    line = _Line(words, flags)
+    line = _Line(words, flags, aliases or {})
     positional: list[str] = []
     while line.rest:
         word = line.rest.pop(0)
@@ -59,9 +59,10 @@ def key(name: str) -> str:
 class _Line:
     """What is left of a command line, and what has been found."""
 
-    def __init__(self, words: list[str], flags: "Flags") -> None:
+    def __init__(self, words: list[str], flags: "Flags", aliases: "dict[str, str]") -> None:
         self.rest = list(words)
         self._flags = flags
+        self._aliases = aliases
         self._kinds: dict[str, str] = {}
         self._shorts: dict[str, str] = {}
         self.found: dict[str, Any] = {}
@@ -74,6 +75,7 @@ class _Line:
 
     def long(self, word: str) -> None:
         name, equals, value = word[2:].partition("=")
+        name = self._aliases.get(name, name)
         if name not in self._kinds:
             if name == "help":
                 raise HelpAsked

@@ -4,7 +4,7 @@ import os
 import sys
 
 from havre.cli import options, terminal
-from havre.cli.runflags import RUN_FLAGS, RUN_USAGE, request
+from havre.cli.runflags import OLD_NAMES, RUN_FLAGS, RUN_USAGE, attached, request
 from havre.client.http import ApiError, query, quote
 from havre.errors import HavreError, InvalidParameter, NotFound
 
@@ -21,7 +21,7 @@ __all__ = ["RUN_FLAGS", "RUN_USAGE", "create", "run"]
 
 def create(context: "Context", words: list[str]) -> int:
     """Make a container and print its id."""
-    given, args = options.parse(words, RUN_FLAGS, stop_early=True)
+    given, args = options.parse(words, RUN_FLAGS, stop_early=True, aliases=OLD_NAMES)
     options.need(args, 1, "create")
     body = request(given, args, attach_all=True)
     print(_create(context, given, body))
@@ -51,7 +51,7 @@ def _create(context: "Context", given: "dict[str, Any]", body: "dict[str, Any]")
     except NotFound as error:
         if policy == "never" or not error.message.startswith("No such image"):
             raise
-        sys.stderr.write(f"Unable to find image '{body['Image']}' locally\n")
+        sys.stderr.write(f"Unable to find image '{_with_tag(body['Image'])}' locally\n")
         _pull(context, body["Image"], given)
         answer = client.request("POST", path, body).json()
     for warning in answer.get("Warnings") or []:
@@ -62,6 +62,11 @@ def _create(context: "Context", given: "dict[str, Any]", body: "dict[str, Any]")
     return str(answer["Id"])
 
 
+def _with_tag(image: str) -> str:
+    """The name as Docker shows it: with the tag that is meant."""
+    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
+
+
 def _pull(context: "Context", image: str, given: "dict[str, Any]") -> None:
     from havre.cli.transfer import pull_image
 
@@ -70,11 +75,11 @@ def _pull(context: "Context", image: str, given: "dict[str, Any]") -> None:
 
 def run(context: "Context", words: list[str]) -> int:
     """Create, attach, start, wait: in the order stock clients use."""
-    given, args = options.parse(words, RUN_FLAGS, stop_early=True)
+    given, args = options.parse(words, RUN_FLAGS, stop_early=True, aliases=OLD_NAMES)
     options.need(args, 1, "run")
     tty, detach = given["tty"], given["detach"]
     if detach and given["attach"]:
-        raise InvalidParameter("Conflicting options: -a and -d")
+        raise InvalidParameter("conflicting options: cannot specify both --attach and --detach")
     if tty and given["interactive"] and not detach and not os.isatty(0):
         raise terminal.NoTerminal
     keys = terminal.parse_keys(given["detach_keys"] or context_keys(context))
@@ -97,7 +102,7 @@ def context_keys(context: "Context") -> str:
 
 def _run_attached(client: "Client", container: str, given: "dict[str, Any]", keys: bytes) -> int:
     stdin = given["interactive"]
-    wanted = {one.lower() for one in given["attach"]} or {"stdout", "stderr", *(["stdin"] if stdin else [])}
+    wanted = set(attached(given)) or {"stdout", "stderr", *(["stdin"] if stdin else [])}
     flags = {"stream": True, **{name: name in wanted for name in ("stdin", "stdout", "stderr")}}
     stream = client.hijack(f"/containers/{container}/attach" + query(flags))
     condition = "removed" if given["rm"] else "next-exit"

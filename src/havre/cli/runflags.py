@@ -2,7 +2,8 @@
 
 import os
 
-from havre.errors import InvalidParameter
+from havre.cli.options import bad
+from havre.errors import InvalidParameter, NotImplementedHere
 
 RUN_USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 RUN_FLAGS = {
@@ -10,10 +11,10 @@ RUN_FLAGS = {
     for kind, names in {
         "bool": "detach=d init interactive=i no-healthcheck oom-kill-disable privileged publish-all=P quiet=q read-only rm tty=t "
         "use-api-socket",
-        "int": "blkio-weight cpu-period cpu-quota cpu-shares=c memory-swappiness oom-score-adj pids-limit stop-timeout cpu-rt-period "
+        "int": "blkio-weight cpu-count cpu-percent cpu-period cpu-quota cpu-shares=c memory-swappiness oom-score-adj pids-limit stop-timeout cpu-rt-period "
         "cpu-rt-runtime health-retries",
-        "str": "cgroup-parent cgroupns cidfile cpus cpuset-cpus cpuset-mems detach-keys domainname entrypoint gpus health-cmd "
-        "health-http health-interval health-on-failure health-start-interval health-start-period health-tcp health-timeout hostname=h ip ip6 ipc isolation kernel-memory "
+        "str": "cgroup-parent cgroupns cidfile cpus cpuset-cpus cpuset-mems detach-keys disable-content-trust domainname entrypoint gpus health-cmd "
+        "health-http health-interval health-on-failure health-start-interval health-start-period health-tcp health-timeout hostname=h io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory "
         "log-driver mac-address memory=m memory-reservation memory-swap name pid platform pull restart runtime shm-size sig-proxy "
         "stop-signal user=u userns uts volume-driver workdir=w",
         "list": "add-host annotation attach=a blkio-weight-device cap-add cap-drop device device-cgroup-rule device-read-bps "
@@ -23,16 +24,18 @@ RUN_FLAGS = {
     }.items()
     for name, _, short in (word.partition("=") for word in names.split())
 }
+OLD_NAMES = {"net": "network", "net-alias": "network-alias", "dns-opt": "dns-option"}  # hidden, as in Docker
+WINDOWS = ("cpu_count", "cpu_percent", "io_maxbandwidth", "io_maxiops")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SECONDS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def request(given: "dict[str, Any]", args: list[str], *, attach_all: bool) -> "dict[str, Any]":
     """Return the body of POST /containers/create. Raises InvalidParameter naming the flag."""
+    _check(given)
     exposed: dict[str, Any] = {_port_key(port): {} for port in _expand_ports(given["expose"])}
     bindings = _port_bindings(given["publish"])
     body: dict[str, Any] = {
@@ -41,9 +44,7 @@ def request(given: "dict[str, Any]", args: list[str], *, attach_all: bool) -> "d
         "Hostname": given["hostname"] or "",
         "Domainname": given["domainname"] or "",
         "User": given["user"] or "",
-        "AttachStdin": attach_all and given["interactive"],
-        "AttachStdout": attach_all,
-        "AttachStderr": attach_all,
+        **_attach(given, attach_all=attach_all),
         "Tty": given["tty"],
         "OpenStdin": given["interactive"],
         "StdinOnce": given["interactive"] and attach_all,
@@ -61,12 +62,68 @@ def request(given: "dict[str, Any]", args: list[str], *, attach_all: bool) -> "d
     return body
 
 
+def _check(given: "dict[str, Any]") -> None:
+    """What Docker's CLI refuses before it asks the daemon."""
+    for name in WINDOWS:
+        if given[name]:
+            raise InvalidParameter(
+                f'"--{name.replace("_", "-")}" is only supported on a Docker daemon running on windows, '
+                "but the Docker daemon is running on linux"
+            )
+    if (given["disable_content_trust"] or "true").lower() in ("false", "0", "f"):
+        raise NotImplementedHere("images are not verified by content trust", hint="leave the flag out")
+    if given["use_api_socket"]:
+        raise NotImplementedHere("--use-api-socket is not there yet", hint="-v with the daemon's socket")
+    for flag, good, kind in (
+        ("pid", ("host", "private"), "PID"),
+        ("uts", ("host",), "UTS"),
+        ("cgroupns", ("host", "private"), "CGROUP"),
+    ):
+        mode = given[flag]
+        if mode and mode not in good and not (flag == "pid" and mode.startswith("container:")):
+            raise InvalidParameter(f"--{flag}: invalid {kind} mode")
+    swappiness = given["memory_swappiness"]
+    if swappiness is not None and not -1 <= swappiness <= 100:
+        raise InvalidParameter(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
+    if given["rm"] and (given["restart"] or "no").partition(":")[0] != "no":
+        raise InvalidParameter("conflicting options: cannot specify both --restart and --rm")
+
+
+def _attach(given: "dict[str, Any]", *, attach_all: bool) -> dict[str, bool]:
+    """Which streams somebody watches: those of --attach, else all that are open."""
+    wanted = attached(given) or (
+        ["stdout", "stderr", *(["stdin"] if given["interactive"] else [])] if attach_all else []
+    )
+    return {f"Attach{name.capitalize()}": name in wanted for name in ("stdin", "stdout", "stderr")}
+
+
+def attached(given: "dict[str, Any]") -> list[str]:
+    """The streams of --attach, in lower case."""
+    return _values(given, "attach")
+
+
+def _values(given: "dict[str, Any]", flag: str) -> "list[Any]":
+    """Read every word of a flag. Raises UsageError with Docker's reason."""
+    words = given[flag.replace("-", "_")]
+    if not words:
+        return []
+    from havre.cli.runvalues import READERS
+
+    found = []
+    for word in [words] if isinstance(words, str) else words:
+        try:
+            found.append(READERS[flag](word))
+        except ValueError as error:
+            raise bad(RUN_FLAGS, flag, word, str(error)) from None
+    return found
+
+
 def _host_config(given: "dict[str, Any]", bindings: "dict[str, Any]") -> "dict[str, Any]":
     networks = given["network"]
     mode = _network_name(networks[0]) if networks else "default"
     return {
         "Binds": given["volume"] or None,
-        "Mounts": [_mount(text) for text in given["mount"]] or None,
+        "Mounts": _values(given, "mount") or None,
         "Tmpfs": dict(_split(text, ":") for text in given["tmpfs"]) or None,
         "VolumesFrom": given["volumes_from"] or None,
         "VolumeDriver": given["volume_driver"] or "",
@@ -75,22 +132,24 @@ def _host_config(given: "dict[str, Any]", bindings: "dict[str, Any]") -> "dict[s
         "PublishAllPorts": given["publish_all"],
         "RestartPolicy": _restart(given["restart"]),
         "AutoRemove": given["rm"],
-        "LogConfig": {"Type": given["log_driver"] or "", "Config": pairs(given["log_opt"], "log-opt")},
+        "LogConfig": {
+            "Type": given["log_driver"] or "",
+            "Config": dict(_split(text, "=") for text in given["log_opt"]),
+        },
         "CapAdd": given["cap_add"] or None,
         "CapDrop": given["cap_drop"] or None,
-        "Dns": given["dns"] or None,
+        "Dns": _values(given, "dns") or None,
         "DnsOptions": given["dns_option"] or None,
         "DnsSearch": given["dns_search"] or None,
-        "ExtraHosts": [text.replace("=", ":", 1) if ":" not in text else text for text in given["add_host"]]
-        or None,
+        "ExtraHosts": _values(given, "add-host") or None,
         "GroupAdd": given["group_add"] or None,
         "Links": given["link"] or None,
         "Privileged": given["privileged"],
         "ReadonlyRootfs": given["read_only"],
-        "SecurityOpt": [_security(text) for text in given["security_opt"]] or None,
-        "StorageOpt": pairs(given["storage_opt"], "storage-opt") or None,
-        "Sysctls": pairs(given["sysctl"], "sysctl") or None,
-        "Annotations": pairs(given["annotation"], "annotation") or None,
+        **_security_options(given["security_opt"]),
+        "StorageOpt": _storage(given["storage_opt"]),
+        "Sysctls": dict(_values(given, "sysctl")) or None,
+        "Annotations": dict(_split(text, "=") for text in given["annotation"]) or None,
         "Runtime": given["runtime"] or "",
         "Isolation": given["isolation"] or "",
         "IpcMode": given["ipc"] or "",
@@ -122,42 +181,36 @@ def _resources(given: "dict[str, Any]") -> "dict[str, Any]":
         "CpusetMems": given["cpuset_mems"] or "",
         "CgroupParent": given["cgroup_parent"] or "",
         "BlkioWeight": given["blkio_weight"] or 0,
-        "BlkioWeightDevice": [_throttle(text, "Weight", int) for text in given["blkio_weight_device"]]
-        or None,
-        "BlkioDeviceReadBps": [_throttle(text, "Rate", _size) for text in given["device_read_bps"]] or None,
-        "BlkioDeviceWriteBps": [_throttle(text, "Rate", _size) for text in given["device_write_bps"]] or None,
-        "BlkioDeviceReadIOps": [_throttle(text, "Rate", int) for text in given["device_read_iops"]] or None,
-        "BlkioDeviceWriteIOps": [_throttle(text, "Rate", int) for text in given["device_write_iops"]] or None,
+        "BlkioWeightDevice": _values(given, "blkio-weight-device") or None,
+        "BlkioDeviceReadBps": _values(given, "device-read-bps") or None,
+        "BlkioDeviceWriteBps": _values(given, "device-write-bps") or None,
+        "BlkioDeviceReadIOps": _values(given, "device-read-iops") or None,
+        "BlkioDeviceWriteIOps": _values(given, "device-write-iops") or None,
         "PidsLimit": given["pids_limit"],
-        "Devices": [_device(text) for text in given["device"]] or None,
-        "DeviceCgroupRules": given["device_cgroup_rule"] or None,
-        "DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}] if given["gpus"] else None,
+        **_devices(given),
+        "DeviceCgroupRules": _values(given, "device-cgroup-rule") or None,
         "OomKillDisable": given["oom_kill_disable"] or None,
         "Init": given["init"] or None,
-        "Ulimits": [_ulimit(text) for text in given["ulimit"]] or None,
+        "Ulimits": _values(given, "ulimit") or None,
     }
 
 
 def _bytes(text: "str | None", flag: str) -> int:
     if not text:
         return 0
+    from havre.cli.runvalues import size
+
     try:
-        return _size(text)
-    except ValueError:
-        raise InvalidParameter(f'invalid argument "{text}" for "--{flag}": invalid size') from None
-
-
-def _size(text: str) -> int:
-    word = text.strip().lower()
-    digits = word.rstrip("bkmgti")
-    return int(float(digits) * _UNITS[word[len(digits) :].removesuffix("ib").removesuffix("b") or ""])
+        return size(text)
+    except ValueError as error:
+        raise bad(RUN_FLAGS, flag, text, str(error)) from None
 
 
 def _nano_cpus(text: "str | None") -> int:
     try:
         return round(float(text or 0) * 1e9)
-    except ValueError:
-        raise InvalidParameter(f'invalid argument "{text}" for "--cpus": not a number') from None
+    except (ValueError, OverflowError):
+        raise bad(RUN_FLAGS, "cpus", text or "", f"failed to parse {text} as a rational number") from None
 
 
 def nanos(text: "str | None", flag: str) -> int:
@@ -189,13 +242,24 @@ def read_lines(path: str) -> list[str]:
     return [line.lstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
+def _env_lines(path: str) -> list[str]:
+    lines = read_lines(path)
+    for line in lines:
+        name = line.partition("=")[0]
+        if not name:
+            raise InvalidParameter(f"invalid env file ({path}): no variable name on line '{line}'")
+        if " " in name or "\t" in name:
+            raise InvalidParameter(f"invalid env file ({path}): variable '{name}' contains whitespaces")
+    return lines
+
+
 def environment(entries: list[str], files: list[str]) -> list[str]:
     """Return NAME=value entries; a bare NAME takes the value it has here, or is left out."""
     found = []
-    for entry in [line for path in files for line in read_lines(path)] + entries:
+    for entry in [line for path in files for line in _env_lines(path)] + entries:
         name, equals, _ = entry.partition("=")
-        if not name or (" " in name):
-            raise InvalidParameter(f"invalid environment variable: {entry!r}")
+        if not name:
+            raise bad(RUN_FLAGS, "env", entry, f"invalid environment variable: {entry}")
         if equals:
             found.append(entry)
         elif name in os.environ:
@@ -245,16 +309,53 @@ def _restart(text: "str | None") -> "dict[str, Any]":
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
 
 
+def _security_options(words: list[str]) -> "dict[str, Any]":
+    """SecurityOpt; systempaths=unconfined is two empty lists for the daemon, as Docker's CLI sends it."""
+    kept = [word for word in words if word not in ("systempaths=unconfined", "systempaths:unconfined")]
+    found: dict[str, Any] = {"SecurityOpt": [_security(word) for word in kept] or None}
+    if len(kept) < len(words):
+        found.update(MaskedPaths=[], ReadonlyPaths=[])
+    return found
+
+
 def _security(text: str) -> str:
     """seccomp=FILE is read here: the daemon may be elsewhere."""
-    key, _, value = text.partition("=") if "=" in text else text.partition(":")
+    key, mark, value = text.partition("=") if "=" in text else text.partition(":")
+    if not mark and key != "no-new-privileges":
+        raise InvalidParameter(f'Invalid --security-opt: "{text}"')
     if key == "seccomp" and value not in ("", "unconfined", "builtin"):
         try:
             with open(value, encoding="utf-8") as file:
                 return f"seccomp={file.read()}"
         except OSError as error:
-            raise InvalidParameter(f"opening seccomp profile ({value}) failed: {error.strerror}") from None
+            reason = f"open {value}: {(error.strerror or '').lower()}"
+            raise InvalidParameter(f"opening seccomp profile ({value}) failed: {reason}") from None
+        except UnicodeDecodeError:
+            raise InvalidParameter(f"seccomp profile {value} is not UTF-8 text") from None
     return text
+
+
+def _storage(words: list[str]) -> "dict[str, str] | None":
+    if any("=" not in word for word in words):
+        raise InvalidParameter("invalid storage option")
+    return dict(_split(word, "=") for word in words) or None
+
+
+def _devices(given: "dict[str, Any]") -> "dict[str, Any]":
+    """Devices, and DeviceRequests for --gpus and for devices of a CDI description."""
+    if not given["device"] and not given["gpus"]:
+        return {"Devices": None, "DeviceRequests": None}
+    from havre.cli import runvalues
+
+    described = [word for word in given["device"] if runvalues.is_described(word)]
+    requests = _values(given, "gpus")
+    if described:
+        requests = [*requests, {"Driver": "cdi", "DeviceIDs": described}]
+    try:
+        nodes = [runvalues.device(word) for word in given["device"] if word not in described]
+    except ValueError as error:
+        raise InvalidParameter(str(error)) from None
+    return {"Devices": nodes or None, "DeviceRequests": requests or None}
 
 
 ON_FAILURE = ("none", "restart", "stop", "kill")
@@ -308,88 +409,6 @@ def _health(given: "dict[str, Any]") -> "dict[str, Any] | None":
     }
 
 
-def _ulimit(text: str) -> "dict[str, Any]":
-    name, equals, values = text.partition("=")
-    soft, _, hard = values.partition(":")
-    try:
-        if not equals:
-            raise ValueError
-        low = int(soft)
-        return {"Name": name, "Soft": low, "Hard": int(hard) if hard else low}
-    except ValueError:
-        raise InvalidParameter(
-            f'invalid argument "{text}" for "--ulimit": NAME=SOFT[:HARD] is needed'
-        ) from None
-
-
-def _device(text: str) -> dict[str, str]:
-    parts = text.split(":")
-    source, target, access = parts[0], parts[0], "rwm"
-    if len(parts) == 2:
-        if set(parts[1]) <= set("rwm") and parts[1]:
-            access = parts[1]
-        else:
-            target = parts[1]
-    elif len(parts) == 3:
-        target, access = parts[1], parts[2]
-    elif len(parts) > 3:
-        raise InvalidParameter(f"invalid device specification: {text}")
-    return {"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": access}
-
-
-def _throttle(text: str, word: str, read: "Any") -> "dict[str, Any]":
-    path, colon, value = text.rpartition(":")
-    try:
-        if not colon:
-            raise ValueError
-        return {"Path": path, word: read(value)}
-    except (ValueError, KeyError):
-        raise InvalidParameter(f"bad format for device limit: {text}", hint="/dev/sda:1mb") from None
-
-
-def _mount(text: str) -> "dict[str, Any]":
-    """One --mount: comma separated key=value words."""
-    found: dict[str, Any] = {"Type": "volume"}
-    bind: dict[str, Any] = {}
-    tmpfs: dict[str, Any] = {}
-    for word in text.split(","):
-        key, _, value = word.partition("=")
-        key = key.lower()
-        if key == "type":
-            found["Type"] = value.lower()
-        elif key in ("source", "src"):
-            found["Source"] = os.path.abspath(value) if value.startswith(".") else value
-        elif key in ("target", "dst", "destination"):
-            found["Target"] = value
-        elif key in ("readonly", "ro"):
-            found["ReadOnly"] = value.lower() not in ("false", "0")
-        elif key in ("bind-propagation", "idmap", "noidmap"):
-            bind.update(_bind_option(key, value))
-        elif key in ("bind-nonrecursive", "bind-recursive"):
-            bind["NonRecursive"] = value.lower() in ("disabled",) or (
-                key == "bind-nonrecursive" and value.lower() not in ("false", "0")
-            )
-        elif key == "tmpfs-size":
-            tmpfs["SizeBytes"] = _bytes(value, "mount")
-        elif key == "tmpfs-mode":
-            tmpfs["Mode"] = int(value, 8)
-        elif key == "consistency":
-            found["Consistency"] = value
-        else:
-            raise InvalidParameter(
-                f"invalid argument \"{text}\" for \"--mount\": unexpected key '{key}' in '{word}'"
-            )
-    if "Target" not in found:
-        raise InvalidParameter(f'invalid argument "{text}" for "--mount": target is required')
-    return {**found, **({"BindOptions": bind} if bind else {}), **({"TmpfsOptions": tmpfs} if tmpfs else {})}
-
-
-def _bind_option(key: str, value: str) -> "dict[str, Any]":
-    if key == "bind-propagation":
-        return {"Propagation": value}
-    return {"IDMap": (value.lower() not in ("false", "0")) == (key == "idmap")}  # of Havre only
-
-
 def _port_key(text: str) -> str:
     port, _, proto = text.partition("/")
     return f"{port}/{proto or 'tcp'}"
@@ -400,6 +419,10 @@ def _expand_ports(entries: list[str]) -> list[str]:
     found = []
     for entry in entries:
         ports, _, proto = entry.partition("/")
+        first = ports.partition("-")[0]
+        if not first.isdigit():
+            reason = f'strconv.ParseUint: parsing "{first}": invalid syntax'
+            raise InvalidParameter(f"invalid range format for --expose: {entry}, error: {reason}")
         low, high = _range(ports, entry)
         found += [f"{port}/{proto or 'tcp'}" for port in range(low, high + 1)]
     return found
@@ -465,6 +488,17 @@ def _endpoints(given: "dict[str, Any]") -> "dict[str, Any]":
         ip6 = words.get("ip6") or (given["ip6"] if first else None)
         aliases = [words["alias"]] if "alias" in words else given["network_alias"] if first else []
         ipam = {"IPv4Address": ip or "", "IPv6Address": ip6 or ""} if ip or ip6 else None
-        mac = words.get("mac-address") or (given["mac_address"] if first else None) or ""
+        mac = _mac(words.get("mac-address") or (given["mac_address"] if first else None) or "")
         found[words["name"]] = {"IPAMConfig": ipam, "Aliases": aliases or None, "MacAddress": mac}
     return found
+
+
+def _mac(text: str) -> str:
+    if not text:
+        return ""
+    from havre.cli.runvalues import mac
+
+    try:
+        return mac(text)
+    except ValueError as error:
+        raise InvalidParameter(str(error)) from None

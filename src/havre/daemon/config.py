@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from havre.engine.settings import RuntimeChoice, Settings
+from havre.engine.settings import CDI_SPEC_DIRS, RuntimeChoice, Settings
 from havre.errors import InvalidParameter
 from havre.logs import options as log_options
 from havre.units import parse_bytes
@@ -99,6 +99,7 @@ def _settings(values: Mapping[str, Any], data_root: Path, exec_root: Path, insta
         labels=tuple(values.get("labels") or ()),
         insecure_registries=tuple(values.get("insecure-registries") or ()),
         registry_mirrors=tuple(values.get("registry-mirrors") or ()),
+        cdi_spec_dirs=tuple(values.get("cdi-spec-dirs") or CDI_SPEC_DIRS),
         shutdown_timeout_s=int(values.get("shutdown-timeout") or 15),
         debug=bool(values.get("debug")),
     )

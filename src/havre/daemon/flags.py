@@ -16,10 +16,11 @@ STRINGS = frozenset(
 )
 BOOLEANS = frozenset("debug init no-new-privileges tls tlsverify".split())
 LISTS = frozenset(
-    "default-address-pools dns dns-opts dns-search hosts insecure-registries labels registry-mirrors".split()
+    "cdi-spec-dirs default-address-pools dns dns-opts dns-search hosts insecure-registries labels registry-mirrors".split()
 )
 MAPS = frozenset("default-ulimits log-opts runtimes".split())
 FLAG_NAMES = {
+    "cdi-spec-dir": "cdi-spec-dirs",
     "host": "hosts",
     "label": "labels",
     "insecure-registry": "insecure-registries",
@@ -38,7 +39,6 @@ NO_MEANING = {
     "authorization-plugin": True,
     "bip6": True,
     "bridge-accept-fwmark": True,
-    "cdi-spec-dir": True,
     "cgroup-driver": True,
     "containerd": True,
     "containerd-namespace": True,

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from havre import clock, ids
-from havre.engine import amend, devices, joining, mounts, names, plan, security, userns, validate
+from havre.engine import amend, cdi, devices, joining, mounts, names, plan, security, userns, validate
 from havre.engine import merge as merging
 from havre.engine.container import Container, ContainerRecord
 from havre.engine.ports import parse_requests
@@ -42,6 +42,8 @@ async def create(rooms: Rooms, body: ContainerCreate, *, name: str = "", platfor
         _resolve, rooms.images, body.image, parse_platform(platform) if platform else None
     )
     validate.check_conflicts(body, host)
+    if body.networking_config:
+        validate.check_endpoints(body.networking_config.endpoints_config or {})
     config = merging.merge_config(body, image.config.get("config") or {})
     warnings = validate.check(config, host, rooms.settings, rooms.host.cpus, rooms.host) + _platform_warning(
         image, platform
@@ -160,12 +162,14 @@ def _prepare(rooms: Rooms, record: ContainerRecord) -> None:
     """Layers and the container's own directory; undone together."""
     with ExitStack() as undo:
         devices.ask(record.host_config)
+        cdi.ask(record.host_config, rooms.settings.cdi_spec_dirs)
         security.check(record.host_config)
         mounts.ask_sources(record.mounts, lambda point: userns.source_owner(point, record))
         undo.callback(_undo, rooms, record)
         rooms.settings.container_dir(record.id).mkdir(mode=0o710, parents=True)
         owner = record.id_maps.owner if record.id_maps else lambda uid, gid: (uid, gid)
-        rooms.images.snapshots.prepare(record.chain_id, record.id, owner)
+        limit_bytes = validate.storage_bytes(record.host_config.storage_opt)
+        rooms.images.snapshots.prepare(record.chain_id, record.id, owner, limit_bytes=limit_bytes)
         undo.pop_all()
 
 

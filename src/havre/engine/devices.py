@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,11 @@ class Devices:
     nodes: tuple[Device, ...] = ()
     numbers: Mapping[str, tuple[int, int]] | None = None  # of the block devices named in blkio limits
 
+    def with_nodes(self, more: Sequence[Device]) -> "Devices":
+        """Return these with other nodes in front of those of the same path."""
+        paths = {one.path for one in more}
+        return Devices((*(one for one in self.nodes if one.path not in paths), *more), self.numbers)
+
 
 def ask(host: HostConfig) -> Devices:
     """Stat every device a HostConfig names. Raises InvalidParameter for what is missing or no device."""
@@ -72,7 +77,7 @@ def _mapped(mapping: DeviceMapping) -> list[Device]:
         raise InvalidParameter(f"{source!r} is not an absolute path", context="--device")
     if os.path.isdir(source):
         return _directory(source, target, access)
-    node = _node(source, target, access)
+    node = stat_node(source, target, access)
     if node is None:
         raise InvalidParameter(
             f'error gathering device information while adding custom device "{source}": not a device node'
@@ -88,13 +93,14 @@ def _directory(source: str, target: str, access: str) -> list[Device]:
         inside = os.path.normpath(target + "/" + os.path.relpath(base, source))
         for name in sorted(names):
             if name not in ("console", "ptmx") and (
-                node := _node(f"{base}/{name}", f"{inside}/{name}", access)
+                node := stat_node(f"{base}/{name}", f"{inside}/{name}", access)
             ):
                 found.append(node)
     return found
 
 
-def _node(source: str, target: str, access: str) -> Device | None:
+def stat_node(source: str, target: str, access: str) -> Device | None:
+    """Return the device node at `source`, None for anything else. Raises InvalidParameter when nothing is there."""
     try:
         status = os.stat(source)
     except OSError as error:
@@ -117,7 +123,7 @@ def block_numbers(limits_of: Resources) -> dict[str, tuple[int, int]]:
     paths = {device.path or "" for field in fields for device in getattr(limits_of, field) or []}
     numbers: dict[str, tuple[int, int]] = {}
     for path in paths:
-        node = _node(path, path, "rwm")
+        node = stat_node(path, path, "rwm")
         if node is None:
             raise InvalidParameter(f"{path} is not a block device", context="blkio limit")
         numbers[path] = (node.major, node.minor)

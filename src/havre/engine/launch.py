@@ -4,8 +4,10 @@ import os
 import shutil
 from contextlib import AsyncExitStack
 
+import msgspec
+
 from havre import clock, log
-from havre.engine import devices, health, joining, mounts, plan, userns
+from havre.engine import cdi, devices, health, joining, mounts, plan, userns
 from havre.engine.container import Container
 from havre.engine.endpoints import tell
 from havre.engine.files import write_files
@@ -14,6 +16,7 @@ from havre.engine.rooms import Rooms
 from havre.errors import HavreError
 from havre.runtime.link import Monitor
 from havre.spec.endpoint import Endpoint
+from havre.spec.runplan import RunPlan
 from havre.tasks import in_disk_thread, in_net_thread
 
 
@@ -38,7 +41,7 @@ async def launch(rooms: Rooms, container: Container) -> Monitor:
 async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) -> Monitor:
     record, settings = container.record, rooms.settings
     joined = joining.paths(rooms, record)
-    answers = await in_disk_thread(_ask_host, rooms, container)
+    answers, edits = await in_disk_thread(_ask_host, rooms, container)
     endpoints = await _connect(rooms, container, undo)
     tell(rooms, container, "connect")
     undo.callback(tell, rooms, container, "disconnect")
@@ -52,23 +55,34 @@ async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) ->
         joined=joined,
         tty_size=_tty_size(container),
         apparmor=rooms.host.apparmor,
+        edits=edits,
     )
     made = plan.make(record, settings, asked)
+    if made["config"].get("hooks"):
+        await in_disk_thread(_write_bundle, made)
     monitor = await rooms.runtime.start(made, tuple(container.attaching))
     for text in monitor.warnings:
         log.warn("started without everything that was asked for", id=record.id[:12], why=text)
     return monitor
 
 
-def _ask_host(rooms: Rooms, container: Container) -> devices.Devices:
+def _write_bundle(made: RunPlan) -> None:
+    """Hooks are told a bundle: they read its config.json and look for the root beside it (nvidia-cdi-hook does)."""
+    with open(f"{made['run_dir']}/config.json", "wb") as file:
+        file.write(msgspec.json.encode(made["config"]))
+    os.mkdir(f"{made['run_dir']}/{made['config']['root']['path']}", 0o711)
+
+
+def _ask_host(rooms: Rooms, container: Container) -> tuple[devices.Devices, cdi.Edits]:
     """Everything that needs the disk: devices, bind sources, an empty run directory."""
     answers = devices.ask(container.record.host_config)
     record = container.record
     mounts.ask_sources(record.mounts, lambda point: userns.source_owner(point, record))
+    edits = cdi.ask(record.host_config, rooms.settings.cdi_spec_dirs)
     run_dir = rooms.settings.run_dir(container.id)
     shutil.rmtree(run_dir, ignore_errors=True)
     os.makedirs(run_dir, mode=0o700)
-    return answers
+    return answers.with_nodes(edits.nodes), edits
 
 
 async def _connect(rooms: Rooms, container: Container, undo: AsyncExitStack) -> tuple[Endpoint, ...]:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 
 from havre.engine.container import MountPoint
 from havre.errors import InvalidParameter, NotImplementedHere
-from havre.spec.engine import HostConfig, Mount
+from havre.spec.engine import BindOptions, HostConfig, Mount, TmpfsOptions
+
+MAX_MODE = 0o7777
 
 _PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _MODES = frozenset({"ro", "rw", "z", "Z", "nocopy", "idmap", "noidmap", *_PROPAGATIONS})
@@ -73,17 +75,25 @@ def parse_mount(mount: Mount) -> MountPoint:
         raise NotImplementedHere(f"mounts of type {kind} are not there yet", context=named, hint="type=bind")
     if (mount.consistency or "") not in _CONSISTENCY:
         raise InvalidParameter(f"invalid consistency: {mount.consistency}", context=named)
+    own = f"{kind}_options"
+    for field in ("bind_options", "volume_options", "image_options", "tmpfs_options"):
+        if field != own and getattr(mount, field) is not None:
+            name = "".join(part.capitalize() for part in field.split("_"))
+            raise InvalidParameter(
+                f'invalid mount config for type "{kind}": field {name} must not be specified', context=named
+            )
     return _bind_mount(mount) if kind == "bind" else _tmpfs_mount(mount)
 
 
 def _bind_mount(mount: Mount) -> MountPoint:
-    options = mount.bind_options or {}
+    options = mount.bind_options or BindOptions()
     source = mount.source or ""
     if not source.startswith("/"):
         raise InvalidParameter(
             f"invalid mount path: '{source}' mount path must be absolute", context=f"mount of {mount.target}"
         )
-    propagation = options.get("Propagation") or "rprivate"
+    _check_read_only(mount, options)
+    propagation = options.propagation or "rprivate"
     if propagation not in _PROPAGATIONS:
         raise InvalidParameter(f"invalid propagation mode: {propagation}", context=f"mount of {mount.target}")
     return MountPoint(
@@ -92,23 +102,43 @@ def _bind_mount(mount: Mount) -> MountPoint:
         destination=_target(mount.target or "", mount.target or ""),
         rw=not mount.read_only,
         propagation=propagation,
-        recursive=not options.get("NonRecursive"),
-        create_source=bool(options.get("CreateMountpoint")),
+        recursive=not options.non_recursive,
+        create_source=bool(options.create_mountpoint),
         options={
-            **({"rro": "0"} if options.get("ReadOnlyNonRecursive") else {}),
-            **({"idmap": "1" if options["IDMap"] else "0"} if options.get("IDMap") is not None else {}),
+            **({"rro": "0"} if options.read_only_non_recursive else {}),
+            **({"idmap": "1" if options.idmap else "0"} if options.idmap is not None else {}),
         },
     )
 
 
+def _check_read_only(mount: Mount, options: BindOptions) -> None:
+    """Read-only binds are recursive here, by the kernel's own call, so that forcing it needs no more than this."""
+    words = "mount options conflict: {}"
+    for field in ("read_only_non_recursive", "read_only_force_recursive"):
+        if getattr(options, field) and not mount.read_only:
+            name = "".join(part.capitalize() for part in field.split("_"))
+            raise InvalidParameter(words.format(f"!ReadOnly && BindOptions.{name}"))
+    if options.read_only_force_recursive:
+        if options.read_only_non_recursive:
+            raise InvalidParameter(words.format("ReadOnlyForceRecursive && BindOptions.ReadOnlyNonRecursive"))
+        if options.non_recursive:
+            raise InvalidParameter(words.format("ReadOnlyForceRecursive && BindOptions.NonRecursive"))
+
+
 def _tmpfs_mount(mount: Mount) -> MountPoint:
-    options = mount.tmpfs_options or {}
+    options = mount.tmpfs_options or TmpfsOptions()
     if mount.source:
         raise InvalidParameter("a tmpfs has no source", context=f"mount of {mount.target}")
     wanted: dict[str, str] = {}
-    if size := options.get("SizeBytes"):
-        wanted["size"] = str(int(size))
-    wanted["mode"] = f"{int(options.get('Mode') or 0o1777):o}"
+    if (options.size_bytes or 0) < 0 or not 0 <= (options.mode or 0) <= MAX_MODE:
+        raise InvalidParameter("invalid size or mode of a tmpfs", context=f"mount of {mount.target}")
+    if options.size_bytes:
+        wanted["size"] = str(options.size_bytes)
+    wanted["mode"] = f"{options.mode or 0o1777:o}"
+    for pair in options.options or []:
+        if not 1 <= len(pair) <= 2:
+            raise InvalidParameter(f"invalid option array: {pair}", context=f"mount of {mount.target}")
+        wanted.update(parse_tmpfs(mount.target or "", "=".join(pair)).options)
     target = _target(mount.target or "", mount.target or "")
     return MountPoint(type="tmpfs", source="", destination=target, rw=not mount.read_only, options=wanted)
 

@@ -1,12 +1,12 @@
 """From a container and the answers of the host to a RunPlan. Pure: no I/O, no clock; it can be printed and compared."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from havre import clock
-from havre.engine import devices, limits, merge, security, userns
+from havre.engine import cdi, devices, limits, merge, security, userns
 from havre.engine.container import ContainerRecord, MountPoint
 from havre.engine.joining import network_donor, shm_of
 from havre.engine.settings import Settings
@@ -34,6 +34,7 @@ class Asked:
     joined: Mapping[str, str]  # namespace type -> path, for `container:X` modes
     tty_size: tuple[int, int]
     apparmor: bool = False
+    edits: cdi.Edits = field(default_factory=cdi.Edits)
 
 
 def make(record: ContainerRecord, settings: Settings, asked: Asked) -> RunPlan:
@@ -46,7 +47,7 @@ def make(record: ContainerRecord, settings: Settings, asked: Asked) -> RunPlan:
         overlay=asked.overlay,
         veths=[endpoint.veth for endpoint in asked.endpoints],
         user=config.user or "",
-        group_add=list(host.group_add or []),
+        group_add=[*(host.group_add or []), *map(str, asked.edits.groups)],
         init=settings.init if host.init is None else host.init,
         join_netns=asked.joined.get("network", ""),
         open_stdin=bool(config.open_stdin),
@@ -113,6 +114,7 @@ def _oci_config(record: ContainerRecord, settings: Settings, asked: Asked) -> di
         oci["hostname"] = config.hostname or ""
         if config.domainname:
             oci["domainname"] = config.domainname
+    cdi.apply(asked.edits, oci)
     return oci
 
 

@@ -9,6 +9,7 @@ from havre.spec.idmaps import IdMaps, Span
 STOP_TIMEOUT_S = 10  # docker stop --time default
 SHM_SIZE_BYTES = 64 << 20  # Docker's --shm-size default
 EVENTS_KEPT = 256  # what `events --since` can look back on, as in Docker
+CDI_SPEC_DIRS = ("/etc/cdi", "/var/run/cdi")  # CDI SPEC.md; later ones win
 BUILTIN_RUNTIME = "havre"
 NETWORK_DEFAULT = "bridge"  # what "default" and no --network mean
 
@@ -46,6 +47,7 @@ class Settings:
     labels: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
+    cdi_spec_dirs: tuple[str, ...] = CDI_SPEC_DIRS
     shutdown_timeout_s: int = 15
     debug: bool = False
     userns_remap: str = ""  # "user:group" whose subordinate ids every container has, unless it says otherwise

@@ -1,14 +1,22 @@
 """Check a HostConfig before anything is made: what is wrong is refused with 400, what is not built yet with 501. Pure."""
 
-from havre.engine import health, security, userns
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from havre.engine import devices, health, security, userns
 from havre.engine.checklimits import check_resources
 from havre.engine.ending import parse_signal
+from havre.engine.files import HOST_GATEWAY
 from havre.engine.rooms import Host
 from havre.engine.settings import BUILTIN_RUNTIME, Settings
 from havre.errors import Conflict, InvalidParameter, NotImplementedHere
 from havre.runtime import caps
-from havre.spec.engine import ContainerConfig, HostConfig, RestartPolicy
+from havre.runtime.plan import RLIMITS
+from havre.spec.engine import ContainerConfig, EndpointSettings, HostConfig, RestartPolicy
+from havre.units import parse_bytes
 
+_MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 OOM_SCORE_MAX = 1000  # linux/oom.h
 MAX_NAME = 64  # __NEW_UTS_LEN, linux/utsname.h
 MAX_TERMINAL = 65535  # struct winsize holds 16 bits
@@ -16,8 +24,6 @@ _NOT_YET: dict[str, str] = {  # field -> flag; each arrives with its own room an
     "volumes_from": "--volumes-from",
     "links": "--link",
     "volume_driver": "--volume-driver",
-    "device_requests": "--gpus",
-    "storage_opt": "--storage-opt",
 }
 
 
@@ -61,6 +67,7 @@ def _check_config(config: ContainerConfig) -> None:
         raise InvalidParameter(
             f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"
         )
+    _check_mac(config.mac_address)
     if config.stop_signal:
         parse_signal(config.stop_signal)
     for name, value in (("hostname", config.hostname), ("domainname", config.domainname)):
@@ -71,6 +78,7 @@ def _check_config(config: ContainerConfig) -> None:
 
 
 def _check_numbers(host: HostConfig) -> None:
+    storage_bytes(host.storage_opt)
     if (host.shm_size or 0) < 0:
         raise InvalidParameter("SHM size can not be less than 0")
     if not -OOM_SCORE_MAX <= (host.oom_score_adj or 0) <= OOM_SCORE_MAX:
@@ -83,9 +91,49 @@ def _check_numbers(host: HostConfig) -> None:
         raise InvalidParameter(f"invalid console size {host.console_size}: two numbers, height and width")
     if "" in (host.annotations or {}):
         raise InvalidParameter("invalid Annotations: the empty string is not permitted as an annotation key")
+    for rule in host.device_cgroup_rules or []:
+        devices.parse_rule(rule)
+    for limit in host.ulimits or []:
+        if (limit.name or "").upper() not in RLIMITS:
+            raise InvalidParameter(f"invalid ulimit type: {limit.name}")
+    for address in host.dns or []:
+        if not _is_address(address):
+            raise InvalidParameter(
+                f"invalid DNS server: {address!r} is not an IP address", hint="--dns 1.1.1.1"
+            )
+    for text in host.extra_hosts or []:
+        _check_extra_host(text)
     for field, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
         for word in getattr(host, field) or []:
             _check_capability(name, word)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _check_extra_host(text: str) -> None:
+    name, colon, address = text.partition(":")
+    if not colon or not name:
+        raise InvalidParameter(f'bad format for add-host: "{text}"', hint="--add-host name:address")
+    if address != HOST_GATEWAY and not _is_address(address.strip("[]")):
+        raise InvalidParameter(f'invalid IP address in add-host: "{address}"')
+
+
+def storage_bytes(options: dict[str, str] | None) -> int:
+    """Return the size of --storage-opt size=, 0 without one. Raises InvalidParameter for other options."""
+    size = 0
+    for key, value in (options or {}).items():
+        if key.lower() != "size":
+            raise InvalidParameter(f"unknown option {key}", context="--storage-opt", hint="size=10G")
+        size = parse_bytes(value)
+        if size <= 0:
+            raise InvalidParameter(f"invalid size: '{value}'", context="--storage-opt")
+    return size
 
 
 def _check_capability(field: str, word: str) -> None:
@@ -136,6 +184,34 @@ def check_conflicts(given: ContainerConfig, host: HostConfig) -> None:
         raise InvalidParameter(words.format("port publishing and the container type network mode"))
     if given.exposed_ports:
         raise InvalidParameter(words.format("port exposing and the container type network mode"))
+
+
+def check_endpoints(given: Mapping[str, EndpointSettings | None]) -> None:
+    """What a network cannot do yet is refused, never dropped."""
+    for name, asked in given.items():
+        if asked is None:
+            continue
+        ipam = asked.ipam_config
+        for value, flag in (
+            (asked.links, "--link"),
+            (asked.aliases, "--network-alias"),
+            (asked.driver_opts, "--network driver-opt="),
+            (asked.gw_priority, "--network gw-priority="),
+            (ipam and ipam.ipv6_address, "--ip6"),
+            (ipam and ipam.link_local_ips, "--link-local-ip"),
+        ):
+            if value:
+                raise NotImplementedHere(
+                    f"{flag} is not there yet", context=f"network {name}", hint=f"leave {flag} out"
+                )
+        if ipam and ipam.ipv4_address and not _is_address(ipam.ipv4_address):
+            raise InvalidParameter(f"invalid IPv4 address: {ipam.ipv4_address}", context=f"network {name}")
+        _check_mac(asked.mac_address)
+
+
+def _check_mac(text: str | None) -> None:
+    if text and not _MAC.fullmatch(text):
+        raise InvalidParameter(f"{text} is not a valid mac address", hint="02:42:ac:11:00:02")
 
 
 def _joins(mode: str | None) -> bool:

@@ -1,14 +1,16 @@
 """Containers' own writable layers: snapshots/<n>/{upper,work}. Mounts nothing: an Overlay value is handed out. Blocking."""
 
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from havre.errors import Conflict, NotFound
+from havre.errors import Conflict, KernelError, NotFound, NotImplementedHere
 from havre.image.layers import Layers
 from havre.image.tree import Trash
+from havre.linux import quota
 from havre.spec.runplan import Overlay
 from havre.store import Records
 
@@ -21,6 +23,7 @@ class SnapshotRecord(msgspec.Struct):
 
     number: int
     chain: str
+    project: int = 0  # of a layer with a size limit (linux/quota.py)
 
 
 class Snapshots:
@@ -32,27 +35,39 @@ class Snapshots:
             path.mkdir(parents=True, exist_ok=True, mode=0o710)
         self._records, self._layers = records, layers
         self._known = {key: msgspec.json.decode(doc, type=SnapshotRecord) for key, doc in records.all(KIND)}
+        # two data roots on one file system share its projects, so that each begins somewhere else
+        self._first_project = (zlib.crc32(bytes(self._root)) & 0x7FFF) << 16
         self._next = 1 + max([0, *(one.number for one in self._known.values())])
         for name in set(os.listdir(self._root)) - {str(one.number) for one in self._known.values()}:
             self._trash.throw(self._root / name)
 
     def prepare(
-        self, chain: str, key: str, owner: Callable[[int, int], tuple[int, int]] = lambda uid, gid: (uid, gid)
+        self,
+        chain: str,
+        key: str,
+        owner: Callable[[int, int], tuple[int, int]] = lambda uid, gid: (uid, gid),
+        *,
+        limit_bytes: int = 0,
     ) -> Overlay:
         """Make a fresh upper layer over the image's; `owner` says who an owner in the image is on the host (user namespaces).
 
-        Raises NotFound when a layer is missing, Conflict when the key is taken."""
+        It may hold `limit_bytes` of its own, 0 for no limit. Raises NotFound when a layer is missing, Conflict when the key is taken,
+        NotImplementedHere where no size can be enforced.
+        """
         with self._layers.lock:  # from here on the layers are in use
             if key in self._known:
                 raise Conflict(f"snapshot {key} is already there")
             self._layers.stack(chain)
-            record = SnapshotRecord(self._next, chain)
+            project = self._first_project + self._next if limit_bytes else 0
+            record = SnapshotRecord(self._next, chain, project)
             self._next += 1
             self._records.put(KIND, key, msgspec.json.encode(record))
             self._known[key] = record
         folder = self._root / str(record.number)
         try:
             folder.mkdir(mode=0o710)
+            if limit_bytes:
+                _limit(folder, record.project, limit_bytes)
             (folder / "work").mkdir(mode=0o711)
             (folder / "upper").mkdir(mode=0o755)
             self._dress(folder / "upper", chain, owner)
@@ -91,6 +106,8 @@ class Snapshots:
         """Forget a snapshot; its files go by a rename and are deleted in the background. Idempotent."""
         record = self._known.get(key)
         if record is not None:
+            if record.project:
+                _forget_limit(self._root, record.project)
             self._trash.throw(self._root / str(record.number))
         self._records.delete(KIND, key)
         self._known.pop(key, None)
@@ -113,3 +130,22 @@ class Snapshots:
                     seen.add(status.st_ino)
                 total += min(status.st_size, status.st_blocks * BLOCK)  # holes take no place
         return total
+
+
+def _limit(folder: Path, project: int, size_bytes: int) -> None:
+    """The project is given first, while the directory is empty: what comes later inherits it."""
+    try:
+        quota.set_project(str(folder), project)
+        quota.set_limit(str(folder), project, size_bytes)
+    except KernelError as error:
+        raise NotImplementedHere(
+            f"--storage-opt size= needs a file system with project quotas below the data root: {error}",
+            hint="xfs mounted with pquota, or ext4 made with -O project,quota and mounted with prjquota",
+        ) from None
+
+
+def _forget_limit(root: Path, project: int) -> None:
+    try:
+        quota.set_limit(str(root), project, 0)
+    except KernelError:
+        pass  # quotas were switched off meanwhile: the number is free as well

@@ -13,7 +13,7 @@ import time
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
 from havre.linux.nlsocket import inside
-from havre.runtime import idmapped, rundir, spawn, wire
+from havre.runtime import hooks, idmapped, rundir, spawn, wire
 from havre.runtime.cgroup import files as cgroups
 from havre.runtime.control import Control
 from havre.runtime.exec import Exec
@@ -371,6 +371,13 @@ class Monitor:
                     os._exit(0)
             os.waitpid(helper, 0)
         cgroups.remove(self._program["cgroup"])
+        if self._plan["runtime"]:
+            return  # it runs the hooks of its config itself
+        for place in range(len(self._program["hooks"]["poststop"])):
+            try:
+                hooks.run_one(self._program, "poststop", place, "stopped", 0)
+            except hooks.HookFailed:
+                pass  # the container has ended all the same (runtime-spec, Lifecycle step 13: log and go on)
 
     def _turn_end(self) -> None:
         self._loop.turn(TICK_S)

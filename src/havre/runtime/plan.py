@@ -149,11 +149,19 @@ def compile_plan(plan: RunPlan, layout: Layout) -> Program:
         process=process,
         cgroup=cgroup,
         veths=plan["veths"],
-        mount_at=plan["run_dir"],
+        mount_at=_mount_at(plan),
         pivot=True,
         hooks=hooks.compile_hooks(config.get("hooks") or {}),
         state=state_head(config, plan["id"], plan["run_dir"]),
     )
+
+
+def _mount_at(plan: RunPlan) -> str:
+    """Below the bundle when hooks read its config.json: a root over the run directory would put the image's own file there."""
+    config = plan["config"]
+    if config.get("hooks") and plan["overlay"]:
+        return f"{plan['run_dir']}/{config['root']['path']}"
+    return plan["run_dir"]
 
 
 def state_head(config: OciConfig, container_id: str, bundle: str) -> str:

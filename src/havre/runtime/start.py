@@ -81,6 +81,7 @@ def _create(program: "Program", plan: "RunPlan", stdio: tuple[int, int, int]) ->
     started = spawn.spawn_init(program, stdio, lambda pid: _prepare(program, pid, stdio), sibling=True)
     if started.failure:
         raise KernelError(*started.failure)
+    hooks.run(program, "poststart", "running", started.pid)
     return started
 
 

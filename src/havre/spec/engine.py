@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 _SPECIAL = {
+    "idmap": "IDMap",
     "io_maximum_iops": "IOMaximumIOps",
     "io_maximum_bandwidth": "IOMaximumBandwidth",
     "uts_mode": "UTSMode",
@@ -124,6 +125,21 @@ class WeightDevice(Body):
     weight: int | None = None
 
 
+class BindOptions(Body):
+    propagation: str | None = None
+    non_recursive: bool | None = None
+    create_mountpoint: bool | None = None
+    read_only_non_recursive: bool | None = None
+    read_only_force_recursive: bool | None = None
+    idmap: bool | None = None  # of Havre only: through the container's id maps, or not
+
+
+class TmpfsOptions(Body):
+    size_bytes: int | None = None
+    mode: int | None = None
+    options: list[list[str]] | None = None
+
+
 class Mount(Body):
     """One --mount."""
 
@@ -132,10 +148,10 @@ class Mount(Body):
     type: str | None = None
     read_only: bool | None = None
     consistency: str | None = None
-    bind_options: dict[str, Any] | None = None
+    bind_options: BindOptions | None = None
     volume_options: dict[str, Any] | None = None
     image_options: dict[str, Any] | None = None
-    tmpfs_options: dict[str, Any] | None = None
+    tmpfs_options: TmpfsOptions | None = None
 
 
 class Resources(Body):
