@@ -103,6 +103,27 @@ class Unavailable(HavreError):
     status = 503
 
 
+_SCARCE = {
+    28: "free some disk space: df -h, df -i, havre system prune",  # ENOSPC
+    122: "free some disk space, or raise the quota",  # EDQUOT
+    30: "dmesg | tail; mount -o remount,rw",  # EROFS
+    5: "dmesg | tail",  # EIO
+    24: "a higher LimitNOFILE for havred",  # EMFILE
+    23: "sysctl fs.file-max",  # ENFILE
+    12: "free -h",  # ENOMEM
+    11: "more processes for havred: TasksMax, pids.max, ulimit -u",  # EAGAIN of fork(2)
+}
+
+
+def of_os(error: OSError, context: str = "") -> HavreError:
+    """What an OSError that nobody expected means for a client: which file, what happened, what to do."""
+    number = error.errno or 0
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    text = f"{where}{(error.strerror or type(error).__name__).lower()}"
+    kind = Unavailable if number in _SCARCE else HavreError
+    return kind(text, hint=_SCARCE.get(number, ""), context=context)
+
+
 class KernelError(HavreError):
     """A system call failed. `call` is its name, `target` what it was applied to, `errno` the number."""
 

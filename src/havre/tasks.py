@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from havre.errors import Unavailable
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -13,10 +15,27 @@ DISK_THREADS = 4  # tar, hash, fsync, records: small-file syscalls hold the GIL,
 ARCHIVE_THREADS = (
     8  # what a client feeds or reads at its own pace: a slow one must not hold up starts and pulls
 )
+
+
+class Pool(ThreadPoolExecutor):
+    """Where the host gives no more threads (pids.max), work waits for one that is there, and is refused when there is none."""
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError:
+            if self._threads:
+                return
+            self._work_queue.get_nowait()
+            raise Unavailable(
+                "the host gives havred no more threads", hint="more of them: TasksMax, pids.max, ulimit -u"
+            ) from None
+
+
 _running: set[asyncio.Task[Any]] = set()
-_disk: ThreadPoolExecutor | None = None
-_archive: ThreadPoolExecutor | None = None
-_net: ThreadPoolExecutor | None = None
+_disk: Pool | None = None
+_archive: Pool | None = None
+_net: Pool | None = None
 
 
 def spawn(
@@ -48,7 +67,7 @@ async def in_disk_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     """Run blocking disk work on one of DISK_THREADS threads named havre-disk."""
     global _disk
     if _disk is None:
-        _disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="havre-disk")
+        _disk = Pool(DISK_THREADS, thread_name_prefix="havre-disk")
     return await asyncio.get_running_loop().run_in_executor(_disk, partial(work, *args, **kwargs))
 
 
@@ -56,7 +75,7 @@ async def in_archive_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwa
     """Run blocking work on a client's stream (load, import, save) on one of ARCHIVE_THREADS threads named havre-archive."""
     global _archive
     if _archive is None:
-        _archive = ThreadPoolExecutor(ARCHIVE_THREADS, thread_name_prefix="havre-archive")
+        _archive = Pool(ARCHIVE_THREADS, thread_name_prefix="havre-archive")
     return await asyncio.get_running_loop().run_in_executor(_archive, partial(work, *args, **kwargs))
 
 
@@ -64,5 +83,5 @@ async def in_net_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     """Run netlink and nft work on the one thread named havre-net: kernel network changes stay in order."""
     global _net
     if _net is None:
-        _net = ThreadPoolExecutor(1, thread_name_prefix="havre-net")
+        _net = Pool(1, thread_name_prefix="havre-net")
     return await asyncio.get_running_loop().run_in_executor(_net, partial(work, *args, **kwargs))

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from havre import log
 from havre.engine.rooms import Rooms
-from havre.errors import HavreError, InvalidParameter, NotFound
+from havre.errors import HavreError, InvalidParameter, NotFound, of_os
 from havre.http.server import Gone, Request
 from havre.version import API_VERSION, MIN_API_VERSION
 
@@ -63,6 +63,9 @@ class Router:
             raise
         except HavreError as error:
             await reply_error(request, error)
+        except OSError as error:  # the disk, or descriptors
+            log.error("handler failed", method=request.method, path=request.path, error=repr(error))
+            await reply_error(request, of_os(error))
         except Exception as error:  # noqa: BLE001 - a door: a bug in one handler must not end the connection unanswered
             log.error("handler failed", method=request.method, path=request.path, error=repr(error))
             await reply_error(request, HavreError(f"internal error: {error!r}"))

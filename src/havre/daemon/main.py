@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -9,14 +10,17 @@ from collections.abc import Sequence
 
 from havre import log, tasks
 from havre.api import server as api
-from havre.daemon import flags, listen, notify, userns
+from havre.daemon import flags, listen, lost, notify, userns
 from havre.daemon.build import build_rooms
 from havre.daemon.config import Config
 from havre.daemon.subordinate import Accounts
+from havre.daemon.sync import keep_synced
 from havre.engine.restore import restore
 from havre.engine.rooms import Rooms
 from havre.errors import HavreError
-from havre.store import lock_data_root
+from havre.store import lock_data_root, lock_directory
+
+RESOLVER_THREADS = 4  # host names of registries
 
 
 def run(words: Sequence[str], zygote: socket.socket) -> int:
@@ -39,14 +43,18 @@ def run(words: Sequence[str], zygote: socket.socket) -> int:
 async def _serve(config: Config, zygote: socket.socket) -> None:
     _check_root()
     make_directories(config)
-    lock = lock_data_root(config.settings.data_root)
+    locks = (
+        lock_data_root(config.settings.data_root),
+        lock_directory(config.settings.exec_root, "exec root", "--exec-root"),
+    )
     config = userns.settle(config, Accounts())
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _listen_to_signals(stop)
+    _raise_nofile()
+    asyncio.get_running_loop().set_default_executor(tasks.Pool(RESOLVER_THREADS))
+    await tasks.in_disk_thread(lost.set_aside, config.settings.data_root)
     rooms = await build_rooms(config, zygote)
+    keeping = asyncio.create_task(keep_synced(rooms.records), name="sync records")
     await restore(rooms)
     servers = [await listen.open_host(host, config, api.handler(rooms)) for host in config.hosts]
     _write_pidfile(config.pidfile)
@@ -57,10 +65,34 @@ async def _serve(config: Config, zygote: socket.socket) -> None:
     try:
         await stop.wait()
     finally:
-        await _stop(config, rooms, servers, lock)
+        await _stop(config, rooms, servers, keeping)
+        for lock in locks:
+            os.close(lock)
 
 
-async def _stop(config: Config, rooms: Rooms, servers: Sequence[listen.Listening], lock: int) -> None:
+def _listen_to_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT end the daemon in order; a second one at once, which loses nothing but answers on their way."""
+
+    def asked() -> None:
+        if stop.is_set():
+            log.warn("asked twice to stop: not waiting for what is on its way")
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _raise_nofile() -> None:
+    """Two descriptors a running container, one a published port: as many as the host lets us have. The zygote keeps its own limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _stop(
+    config: Config, rooms: Rooms, servers: Sequence[listen.Listening], keeping: "asyncio.Task[None]"
+) -> None:
     """Close the doors, end the tasks; the containers go on (their monitors do not need us)."""
     notify.stopping()
     running = sum(1 for one in rooms.containers if one.running)
@@ -70,13 +102,9 @@ async def _stop(config: Config, rooms: Rooms, servers: Sequence[listen.Listening
     await tasks.shutdown(config.settings.shutdown_timeout_s)
     rooms.runtime.close()
     await tasks.in_net_thread(rooms.networks.close)
+    keeping.cancel()
     rooms.records.close()
-    for path in (config.pidfile,):
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-    os.close(lock)
+    _remove_pidfile(config.pidfile)
 
 
 def _check_root() -> None:
@@ -91,7 +119,22 @@ def make_directories(config: Config) -> None:
         (path / "containers").mkdir(mode=0o710, exist_ok=True)
 
 
+def _remove_pidfile(path: str) -> None:
+    """Unless it is another daemon's by now."""
+    try:
+        with open(path, encoding="ascii") as file:
+            ours = file.read().strip() == str(os.getpid())
+        if ours:
+            os.unlink(path)
+    except OSError:
+        pass
+
+
 def _write_pidfile(path: str) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="ascii") as file:
-        file.write(f"{os.getpid()}\n")
+    """A stale one, or one that a full disk does not take, is no reason not to start: the lock on the data root decides."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    except OSError as error:
+        log.warn("could not write the pidfile", path=path, error=error)

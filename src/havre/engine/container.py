@@ -2,10 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from havre.engine import unknown
 from havre.engine.feed import Feed
 from havre.errors import Conflict
 from havre.runtime.link import Attached, Monitor
@@ -88,6 +89,9 @@ class Container:
     """A record and what only this daemon knows about it."""
 
     record: ContainerRecord
+    unknown: dict[str, Any] = field(
+        default_factory=dict
+    )  # fields of the stored record that only a newer Havre knows
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by every verb that changes state
     monitor: Monitor | None = None
     attaching: list[Attached] = field(default_factory=list)  # clients that came before start
@@ -143,5 +147,8 @@ def decode(doc: bytes) -> ContainerRecord:
     return msgspec.json.decode(doc, type=ContainerRecord)
 
 
-def encode(record: ContainerRecord) -> bytes:
-    return msgspec.json.encode(record)
+def encode(container: Container) -> bytes:
+    """Return what is stored: the record, and what a newer Havre had put there."""
+    if not container.unknown:
+        return msgspec.json.encode(container.record)
+    return msgspec.json.encode(unknown.merge(msgspec.to_builtins(container.record), container.unknown))

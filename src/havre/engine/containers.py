@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from havre import log
+from havre.engine import unknown
 from havre.engine.container import Container, decode, encode
 from havre.errors import Conflict, InvalidParameter, NotFound
 from havre.store import Records
@@ -17,14 +20,17 @@ class Containers:
         self._records = records
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, str] = {}
+        self.unreadable: set[str] = set()
 
     def load(self) -> None:
-        """Read all records; one that cannot be read is kept in the store and named in the log."""
+        """Read all records; one that cannot be read is kept in the store with all its files, and named in the log."""
         for key, doc in self._records.all(KIND):
             try:
-                container = Container(decode(doc))
+                record = decode(doc)
+                container = Container(record, unknown=unknown.fields(msgspec.json.decode(doc), record))
             except ValueError as error:
                 log.error("unreadable container record", id=key, error=error)
+                self.unreadable.add(key)
                 continue
             self._by_id[key] = container
             self._by_name[container.record.name] = key
@@ -38,14 +44,19 @@ class Containers:
     def add(self, container: Container) -> None:
         """Store a new container. Raises Conflict when the name is taken, naming its owner."""
         self.check_name(container.record.name)
-        self._records.put(KIND, container.id, encode(container.record))
+        self._records.put(KIND, container.id, encode(container))
         self._by_id[container.id] = container
         self._by_name[container.record.name] = container.id
 
     def save(self, container: Container) -> None:
         """Store what changed; a container that is already gone stays gone."""
         if container.id in self._by_id:
-            self._records.put(KIND, container.id, encode(container.record))
+            self._records.put(KIND, container.id, encode(container))
+
+    def note(self, container: Container) -> None:
+        """Store what has happened already; never raises: a full disk must not stop the news of an end."""
+        if container.id in self._by_id:
+            self._records.owe(KIND, container.id, encode(container))
 
     def rename(self, container: Container, name: str) -> None:
         """Give a container another name. Raises Conflict; on any error the old name stays."""
@@ -61,7 +72,7 @@ class Containers:
 
     def discard(self, container: Container) -> None:
         """Forget a container; idempotent."""
-        self._records.delete(KIND, container.id)
+        self._records.owe(KIND, container.id, None)
         self._by_id.pop(container.id, None)
         if self._by_name.get(container.record.name) == container.id:
             del self._by_name[container.record.name]

@@ -58,7 +58,7 @@ async def _resume(rooms: Rooms, container: Container) -> None:
     if container.state.status == "paused":
         await thaw(rooms, container)
         container.state.status = "running"
-        rooms.containers.save(container)
+        rooms.containers.note(container)
         rooms.events.publish("container", "unpause", container.id, container.attributes())
 
 
@@ -98,5 +98,5 @@ async def end_unhealthy(rooms: Rooms, container: Container, how: str) -> None:
     if how == "stop":
         container.state.stopped_by_user = True
     container.restart_asked = how == "restart"
-    rooms.containers.save(container)
+    rooms.containers.note(container)
     await stop_processes(rooms, container, stop_signal(container), stop_timeout_s(container))

@@ -1,11 +1,12 @@
 """POST /containers/{id}/exec and /exec/{id}/...: one more process in a running container."""
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from havre import ids
-from havre.engine import merge, security
+from havre.engine import execrecords, merge, security
 from havre.engine.background import report
 from havre.engine.container import Container, check_runs
 from havre.engine.execs import Exec
@@ -75,6 +76,7 @@ async def start(
     _check_running(container, container.id)
     if container.monitor is None:
         raise Conflict(f"container {container.id} is not running")
+    execrecords.keep(rooms, one)
     one.started = one.running = True
     stream = await _start(rooms, container, container.monitor, one, detach=detach, tty_size=tty_size)
     _tell(rooms, container, one, "exec_start")
@@ -109,6 +111,7 @@ async def _start(
                 126  # a user that is not there: told in the stream, as whatever the runtime finds wrong
             )
         one.running, one.exit_code, one.error = False, getattr(error, "exit_code", 126), str(error)
+        execrecords.forget(rooms, one)
         if ours is not None:
             ours.close()
         raise
@@ -151,8 +154,20 @@ def make_plan(rooms: Rooms, container: Container, one: Exec, tty_size: tuple[int
 async def _follow(rooms: Rooms, container: Container, monitor: Monitor, one: Exec) -> None:
     one.exit_code = await monitor.exec_exited(one.id)
     one.running = False
+    execrecords.forget(rooms, one)
     attributes = {**container.attributes(), "execID": one.id, "exitCode": str(one.exit_code)}
     rooms.events.publish("container", "exec_die", container.id, attributes)
+
+
+def find_again(rooms: Rooms, container: Container, monitor: Monitor, execs: Sequence[Exec]) -> None:
+    """After a restart of the daemon: follow those the monitor knows; one that it does not know never started."""
+    execrecords.take_in(rooms, container, execs)
+    for one in execs:
+        if not monitor.knows_exec(one.id):
+            execrecords.forget(rooms, one)
+            continue
+        one.started = one.running = True
+        spawn(f"exec {one.id[:12]}", _follow(rooms, container, monitor, one), report)
 
 
 async def resize(rooms: Rooms, exec_id: str, rows: int, cols: int) -> None:

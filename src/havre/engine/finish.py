@@ -2,11 +2,12 @@
 
 import asyncio
 
-from havre import clock
+from havre import clock, log
 from havre.engine import health, policy
 from havre.engine.container import Container
 from havre.engine.endpoints import tell
 from havre.engine.rooms import Rooms
+from havre.errors import HavreError
 from havre.spec.runplan import ExitRecord
 from havre.tasks import in_net_thread
 
@@ -22,9 +23,9 @@ async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> None:
     state.finished_nanos = ended["at_nanos"] or clock.now_nanos()
     state.health = health.end(state.health)
     container.monitor = None
-    rooms.containers.save(container)
+    rooms.containers.note(container)
     if container.record.endpoints:
-        await in_net_thread(rooms.networks.disconnect, container.id)
+        await _disconnect(rooms, container)
     attributes = {**container.attributes(), "exitCode": str(ended["code"])}
     if state.oom_killed:
         rooms.events.publish("container", "oom", container.id, container.attributes())
@@ -34,6 +35,14 @@ async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> None:
     container.restart_pause_s = policy.next_pause_s(container.restart_pause_s, runs_s)
     container.ended.set()
     wake(container.on_exit, ended["code"])
+
+
+async def _disconnect(rooms: Rooms, container: Container) -> None:
+    """Whatever the network says, the container has ended, and who waits for it must hear so; the next start or rm tries again."""
+    try:
+        await in_net_thread(rooms.networks.disconnect, container.id)
+    except HavreError as error:
+        log.error("could not take a container off its networks", id=container.id[:12], error=error)
 
 
 def wake(waiters: list["asyncio.Future[int]"], code: int) -> None:

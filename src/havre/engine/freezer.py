@@ -4,7 +4,7 @@ from havre.engine.container import Container
 from havre.engine.rooms import Rooms
 from havre.runtime.cgroup import files as cgroup
 from havre.runtime.cgroup.layout import host_layout
-from havre.runtime.cgroup.plan import make_plan
+from havre.runtime.cgroup.plan import freezer_file
 from havre.tasks import in_disk_thread
 
 
@@ -26,4 +26,4 @@ def cgroup_path(rooms: Rooms, container: Container) -> str:
 
 def file_of(rooms: Rooms, container: Container) -> str:
     """The file that freezes its control group."""
-    return make_plan(host_layout(), cgroup_path(rooms, container), {})["freezer"]
+    return freezer_file(host_layout(), cgroup_path(rooms, container))

@@ -13,7 +13,7 @@ from havre.engine.endpoints import tell
 from havre.engine.files import write_files
 from havre.engine.ports import parse_requests
 from havre.engine.rooms import Rooms
-from havre.errors import HavreError
+from havre.errors import HavreError, of_os
 from havre.runtime.link import Monitor
 from havre.spec.endpoint import Endpoint
 from havre.spec.runplan import RunPlan
@@ -22,13 +22,19 @@ from havre.tasks import in_disk_thread, in_net_thread
 
 async def launch(rooms: Rooms, container: Container) -> Monitor:
     """Start with the container's lock held. On any error the container is down with the reason in its state."""
+    was = container.state.status
     try:
         async with AsyncExitStack() as undo:
             monitor = await _bring_up(rooms, container, undo)
+            undo.push_async_callback(_end, container, monitor)
             _record_started(rooms, container, monitor)
             undo.pop_all()
+    except OSError as error:
+        failure = of_os(error, "cannot start the container")
+        _record_failed(rooms, container, failure, was)
+        raise failure from error
     except BaseException as error:
-        _record_failed(rooms, container, error)
+        _record_failed(rooms, container, error, was)
         raise
     finally:
         for attached in container.attaching:
@@ -122,14 +128,21 @@ def _record_started(rooms: Rooms, container: Container, monitor: Monitor) -> Non
     rooms.containers.save(container)
 
 
-def _record_failed(rooms: Rooms, container: Container, error: BaseException) -> None:
+async def _end(container: Container, monitor: Monitor) -> None:
+    """It could not be recorded: nobody would know it after a restart."""
+    container.monitor = None
+    container.ended.set()
+    monitor.kill_quietly()
+    await monitor.exited
+
+
+def _record_failed(rooms: Rooms, container: Container, error: BaseException, was: str) -> None:
     """A failed start leaves `created` (or exited) with the reason, as Docker does: exit code 127, 126 or 128."""
     state = container.state
     state.error = str(error)
     state.exit_code = (
         error.exit_code if isinstance(error, HavreError) and error.exit_code in (126, 127) else 128
     )
-    if state.status != "created":
-        state.status = "exited"
+    state.status = "created" if was == "created" else "exited"
     state.pid = 0
-    rooms.containers.save(container)
+    rooms.containers.note(container)

@@ -18,7 +18,7 @@ async def pause(rooms: Rooms, ref: str) -> None:
             container.monitor.cancel_probe(container.probe_id)
         await freeze(rooms, container)
         container.state.status = "paused"
-        rooms.containers.save(container)
+        rooms.containers.note(container)
     rooms.events.publish("container", "pause", container.id, container.attributes())
 
 
@@ -30,5 +30,5 @@ async def unpause(rooms: Rooms, ref: str) -> None:
             raise HavreError(f"container {container.id} is not paused")
         await thaw(rooms, container)
         container.state.status = "running"
-        rooms.containers.save(container)
+        rooms.containers.note(container)
     rooms.events.publish("container", "unpause", container.id, container.attributes())

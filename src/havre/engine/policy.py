@@ -33,4 +33,6 @@ def wants_start_at_boot(policy: RestartPolicy | None, state: State) -> bool:
         return state.status != "created"
     if name == "unless-stopped":
         return state.status != "created" and not state.stopped_by_user
-    return False
+    return state.status != "created" and wants_restart(
+        policy, state
+    )  # on-failure: it failed while no daemon was there

@@ -34,7 +34,7 @@ async def remove_container(rooms: Rooms, container: Container, *, force: bool) -
         if container.running:
             _refuse(container)
         container.state.status = "removing"
-        rooms.containers.save(container)
+        rooms.containers.note(container)
         container.restart_now.set()
         try:
             await in_net_thread(rooms.networks.disconnect, container.id)
@@ -56,7 +56,7 @@ async def remove_container(rooms: Rooms, container: Container, *, force: bool) -
 
 def _bury(rooms: Rooms, container: Container, error: Exception) -> None:
     container.state.status, container.state.error = "dead", str(error)
-    rooms.containers.save(container)
+    rooms.containers.note(container)
     wake(container.on_remove, container.state.exit_code)
 
 

@@ -32,7 +32,7 @@ async def _stop(rooms: Rooms, container: Container, timeout_s: int | None, signa
     if await cancel_restart(rooms, container):
         return
     container.state.stopped_by_user = True
-    rooms.containers.save(container)
+    rooms.containers.note(container)
     await stop_processes(
         rooms, container, number, stop_timeout_s(container) if timeout_s is None else timeout_s
     )
@@ -53,7 +53,7 @@ async def cancel_restart(rooms: Rooms, container: Container) -> bool:
 def stay_down(rooms: Rooms, container: Container) -> None:
     """With the lock of a restarting container held: it does not start again."""
     container.state.status = "exited"
-    rooms.containers.save(container)
+    rooms.containers.note(container)
     container.restart_now.set()
     wake(container.on_exit, container.state.exit_code)
 
@@ -87,7 +87,7 @@ async def kill(rooms: Rooms, ref: str, signal: str = "") -> None:
         if await cancel_restart(rooms, container):
             return
         container.state.stopped_by_user = True
-        rooms.containers.save(container)
+        rooms.containers.note(container)
     if number == signals.SIGKILL:
         await kill_processes(rooms, container)
     else:

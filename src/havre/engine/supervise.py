@@ -45,8 +45,14 @@ def _wants_restart(rooms: Rooms, container: Container) -> bool:
     container.state.status = "restarting"
     container.state.restart_count += 1
     container.restart_now.clear()
-    rooms.containers.save(container)
+    rooms.containers.note(container)
     return True
+
+
+def start_again(rooms: Rooms, container: Container) -> None:
+    """Start a container that is down since before this daemon: at once, and again as its policy says when that fails."""
+    container.state.status = "restarting"
+    spawn(f"boot {container.id[:12]}", _restart(rooms, container), report)
 
 
 async def _restart(rooms: Rooms, container: Container) -> None:

@@ -48,7 +48,7 @@ def _take_in(rooms: Rooms, container: Container, check: HealthConfig, result: He
     before, state.health = state.health, health.take_in(check, state, result)
     after = state.health
     if before is None or (before.status, before.failing_streak) != (after.status, after.failing_streak):
-        rooms.containers.save(container)
+        rooms.containers.note(container)
     if before is None or before.status == after.status:
         return
     action = f"health_status: {after.status}"

@@ -60,10 +60,8 @@ class Images:
         self.snapshots = Snapshots(root, records, self.layers, self._trash)
         self._records = records
         self._lock = threading.RLock()
-        self._targets: Mapping[str, Target] = {
-            key: msgspec.json.decode(doc, type=Target) for key, doc in records.all(TARGET)
-        }
-        self._names: Mapping[str, str] = {key: doc.decode() for key, doc in records.all(NAME)}
+        self._targets: Mapping[str, Target] = dict(records.load(TARGET, msgspec.json.Decoder(Target).decode))
+        self._names: Mapping[str, str] = dict(records.load(NAME, bytes.decode))
         self._seen: dict[tuple[str, str], Image] = {}
         self._leases = self._tidying = 0
         self._collect_due = bool(records.all(DUE))
@@ -98,7 +96,7 @@ class Images:
         if self._collect_due and not self._leases:
             self.collect()
         elif not self._collect_due and not self._tidying:
-            self._records.delete(DUE, DUE)
+            self._records.owe(DUE, DUE, None)
 
     # finding
 
@@ -321,7 +319,7 @@ class Images:
                 return 0
             freed = collect.collect(self)
             self._collect_due = False
-            self._records.delete(DUE, DUE)
+            self._records.owe(DUE, DUE, None)
             return freed
 
     def usage(self) -> int:

@@ -56,7 +56,7 @@ class Layers:
         self._root, self._trash, self._records = root / "layers", trash, records
         self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
         self.lock = threading.RLock()  # held while what is in use is decided
-        self._known = {key: msgspec.json.decode(doc, type=LayerRecord) for key, doc in records.all(KIND)}
+        self._known = dict(records.load(KIND, msgspec.json.Decoder(LayerRecord).decode))
         self._next = 1 + max([0, *(one.number for one in self._known.values())])
         self._sweep()
 

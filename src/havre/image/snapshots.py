@@ -34,7 +34,7 @@ class Snapshots:
         for path in (self._root, self._empty):
             path.mkdir(parents=True, exist_ok=True, mode=0o710)
         self._records, self._layers = records, layers
-        self._known = {key: msgspec.json.decode(doc, type=SnapshotRecord) for key, doc in records.all(KIND)}
+        self._known = dict(records.load(KIND, msgspec.json.Decoder(SnapshotRecord).decode))
         # two data roots on one file system share its projects, so that each begins somewhere else
         self._first_project = (zlib.crc32(bytes(self._root)) & 0x7FFF) << 16
         self._next = 1 + max([0, *(one.number for one in self._known.values())])
@@ -109,7 +109,7 @@ class Snapshots:
             if record.project:
                 _forget_limit(self._root, record.project)
             self._trash.throw(self._root / str(record.number))
-        self._records.delete(KIND, key)
+        self._records.owe(KIND, key, None)
         self._known.pop(key, None)
 
     def usage(self, key: str) -> int:

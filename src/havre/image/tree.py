@@ -86,8 +86,11 @@ class Trash:
     def _start(self) -> None:
         with self._state:
             if not self._busy and os.listdir(self._path):
-                self._busy = True
-                threading.Thread(target=self._work, name="havre-trash", daemon=True).start()
+                try:
+                    threading.Thread(target=self._work, name="havre-trash", daemon=True).start()
+                    self._busy = True
+                except RuntimeError:
+                    pass  # no more threads: the next throw or start tries again
 
     def _work(self) -> None:
         try:

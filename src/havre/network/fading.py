@@ -31,9 +31,13 @@ class Fading:
         with self._lock:
             self._names[address] = host_name
             if self._timer is None:
-                self._timer = threading.Timer(GRACE_S, self.sweep)
-                self._timer.name, self._timer.daemon = "havre-veth", True
-                self._timer.start()
+                timer = threading.Timer(GRACE_S, self.sweep)
+                timer.name, timer.daemon = "havre-veth", True
+                try:
+                    timer.start()
+                    self._timer = timer
+                except RuntimeError:
+                    pass  # no more threads: the next end tries again
 
     def busy(self, address: str) -> bool:
         """Say whether the last veth with this address is still there."""

@@ -27,12 +27,12 @@ class Known:
 
     def load(self) -> None:
         """Read the networks."""
-        for _, doc in self._records.all(NETWORK):
-            self._put(msgspec.json.decode(doc, type=Network))
+        for _, network in self._records.load(NETWORK, msgspec.json.Decoder(Network).decode):
+            self._put(network)
 
     def recorded_endpoints(self) -> list[Stored]:
         """Read the endpoints, without taking them in."""
-        return [msgspec.json.decode(doc, type=Stored) for _, doc in self._records.all(ENDPOINT)]
+        return [stored for _, stored in self._records.load(ENDPOINT, msgspec.json.Decoder(Stored).decode)]
 
     def save(self, network: Network) -> None:
         """Record a network; its endpoints stay, its addresses start anew when the subnet is another."""
@@ -111,4 +111,4 @@ class Known:
         self._endpoints[stored.endpoint.network_id].pop(stored.container_id, None)
 
     def erase(self, stored: Stored) -> None:
-        self._records.delete(ENDPOINT, stored.key)
+        self._records.owe(ENDPOINT, stored.key, None)

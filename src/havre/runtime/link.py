@@ -108,7 +108,7 @@ class Runtime:
         if message is None:
             control.close()
             return await _find_record(run_dir)
-        _, pid, running, ended = message
+        _, pid, running, ended, *_ = message  # a newer monitor may say more
         log.debug("monitor found again", pid=pid, execs=len(running))
         return Monitor(control, pid, fds[0], (), run_dir, running=running, ended=ended)
 
@@ -121,10 +121,19 @@ class Runtime:
 async def _find_record(run_dir: str) -> ExitRecord | None:
     """How a container without a monitor ended: as its monitor wrote, or with it."""
     record = rundir.read_exit(run_dir)
-    if record is None and await in_disk_thread(rundir.sweep, run_dir):
+    if record is None and rundir.was_started(run_dir) and await in_disk_thread(rundir.sweep, run_dir):
         log.error("the monitor of a container was killed", run_dir=run_dir)
         return lost_record()
     return cast("ExitRecord | None", record)
+
+
+def answers(run_dir: str) -> bool:
+    """Whether a monitor listens there."""
+    try:
+        wire.connect(run_dir).close()
+    except OSError:
+        return False
+    return True
 
 
 def lost_record() -> ExitRecord:
@@ -373,6 +382,10 @@ class Monitor:
             self._execs.pop(exec_id, None)
             raise
         return pid
+
+    def knows_exec(self, exec_id: str) -> bool:
+        """Whether it runs, or ended a short while ago."""
+        return exec_id in self._execs
 
     def exec_exited(self, exec_id: str) -> "asyncio.Future[int]":
         """Return the future of an exec's exit code. Ask once: what has been asked for and has come is forgotten."""

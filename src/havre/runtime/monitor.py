@@ -26,6 +26,7 @@ from havre.runtime.streams import Streams
 FLUSH_S = 3.0  # how long an end waits for clients that do not read, before it is told
 LINGER_S = 600.0  # how long the last megabyte is kept for a client that takes nothing
 TICK_S = 0.5
+ENDED_KEPT = 50  # exit codes of execs, for a daemon that comes after one that was killed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,9 @@ class Monitor:
         self._loop = Loop()
         self._controls: list[Control] = []
         self._execs: dict[str, Exec] = {}
-        self._ended_execs: list[tuple[str, int]] = []  # not yet told to any daemon
+        self._ended_execs: list[
+            tuple[str, int]
+        ] = []  # the last of them: a daemon may be killed with the news unread
         self._pid = 0
         self._pidfd = -1
         self._exit_code: int | None = None
@@ -198,7 +201,6 @@ class Monitor:
         asked = [one for one in self._execs.values() if not isinstance(one, Probe)]
         running = [one.id for one in asked if one.pid and one.code is None]
         control.send(("hello", self._pid, running, self._ended_execs), (self._pidfd,))
-        self._ended_execs = []
 
     def _add_control(self, sock: socket.socket) -> Control:
         control = Control(self._loop, sock, self._requested, self._controls.remove)
@@ -310,8 +312,9 @@ class Monitor:
             one.told = True
             if isinstance(one, Probe):
                 self._broadcast(one.report())
-            elif not self._broadcast(("exec", one.id, one.code)):
-                self._ended_execs.append((one.id, one.code or 0))
+            else:
+                self._broadcast(("exec", one.id, one.code))
+                self._ended_execs = [*self._ended_execs[1 - ENDED_KEPT :], (one.id, one.code or 0)]
         one.streams.cut_stuck(LINGER_S, alone=True)
         if one.streams.flushed:
             one.streams.close_clients()

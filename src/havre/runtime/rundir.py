@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def write_state(run_dir: str, pid: int, cgroup: "CgroupPlan") -> None:
     """Leave what is needed to clean up after a monitor that was killed. Raises OSError."""
-    _write(run_dir, "state", {"pid": pid, "started": start_time(pid), "cgroup": cgroup})
+    _write(run_dir, "state", {"boot": boot_id(), "pid": pid, "started": start_time(pid), "cgroup": cgroup})
 
 
 def write_exit(run_dir: str, record: "dict[str, Any]") -> None:
@@ -50,11 +50,25 @@ def sweep(run_dir: str) -> bool:
     state = _read(run_dir, "state")
     if state is None:
         return False
+    if state.get("boot") != boot_id():  # the host was rebooted: the numbers are other processes' now
+        forget(run_dir)
+        return True
     _kill(state["pid"], state["started"])
     cgroups.kill(state["cgroup"])
     cgroups.remove(state["cgroup"])
     forget(run_dir)
     return True
+
+
+def was_started(run_dir: str) -> bool:
+    """Whether `state` is there."""
+    return os.path.exists(f"{run_dir}/state")
+
+
+def boot_id() -> str:
+    """What names this boot of the kernel (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 def start_time(pid: int) -> int:
@@ -82,7 +96,7 @@ def _kill(pid: int, started: int) -> None:
 
 def _write(run_dir: str, name: str, value: "dict[str, Any]") -> None:
     with open(f"{run_dir}/{name}.new", "wb") as file:
-        file.write(marshal.dumps(value))
+        file.write(marshal.dumps(value, 4))  # wire.FORMAT
     os.rename(f"{run_dir}/{name}.new", f"{run_dir}/{name}")
 
 

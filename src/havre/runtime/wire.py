@@ -1,6 +1,7 @@
 """Messages between daemon, zygote and monitor: marshal over seqpacket sockets, fds beside them. Lean.
 
-Only root reaches these sockets (a socketpair, or a path in a 0700 directory), so marshal is safe here. A message that is too
+Daemons of other versions find these monitors (upgrade, downgrade): a message only ever grows, at its end, and its reader takes what it
+knows. Only root reaches these sockets (a socketpair, or a path in a 0700 directory), so marshal is safe here. A message that is too
 large for a packet travels in a memfd, which is then the first of the fds.
 """
 
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 PACKET_BYTES = 32768
+FORMAT = 4  # of marshal: a daemon under a newer Python must still be read by the monitors that run
 MAX_FDS = 200  # SCM_MAX_FD is 253 (net/scm.h)
 _BIG = b"\xff"  # no marshal data begins with it
 
 
 def encode(message: "tuple[Any, ...]", fds: "Sequence[int]" = ()) -> tuple[bytes, list[int], int]:
     """Return (bytes, fds, fd to close after sending or -1)."""
-    data = marshal.dumps(message)
+    data = marshal.dumps(message, FORMAT)
     if len(data) <= PACKET_BYTES:
         return data, list(fds), -1
     large = os.memfd_create("havre-message", os.MFD_CLOEXEC)

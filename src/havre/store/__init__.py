@@ -4,7 +4,7 @@ In: a kind, an id, a JSON document as bytes. Out: the same bytes, also after kil
 so that a restart can finish or undo it. Never: a blob, a layer, a log line, or anything about what a document means.
 """
 
-from havre.store.lock import lock_data_root
-from havre.store.records import Records
+from havre.store.lock import lock_data_root, lock_directory
+from havre.store.records import Damaged, Records
 
-__all__ = ["Records", "lock_data_root"]
+__all__ = ["Damaged", "Records", "lock_data_root", "lock_directory"]

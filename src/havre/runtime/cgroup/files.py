@@ -121,7 +121,7 @@ def frozen(state_file: str) -> bool:
 
 def kill(plan: "CgroupPlan") -> None:
     """SIGKILL everything inside until nothing is: for containers that share a pid namespace. Does nothing without the group."""
-    if plan["freezer"] and frozen(plan["freezer"]):
+    if plan.get("freezer") and frozen(plan["freezer"]):
         thaw(plan["freezer"])  # v1: what is frozen does not even die
     for path in plan["directories"][:1]:
         for _ in range(REMOVE_TRIES):  # what is forked meanwhile needs another round

@@ -111,11 +111,15 @@ def _cpuset_copies(mount: str, path: str) -> list[tuple[str, str]]:
     ]
 
 
-def _add_places(plan: CgroupPlan, layout: Layout, path: str) -> None:
+def freezer_file(layout: Layout, path: str) -> str:
+    """Return the file that freezes a container's group, "" without a freezer. Raises InvalidParameter as make_plan does."""
     if "freezer" in layout.v1:
-        plan["freezer"] = f"{layout.v1['freezer']}{path}/freezer.state"
-    elif layout.v2:
-        plan["freezer"] = f"{layout.v2}{path}/cgroup.freeze"
+        return f"{layout.v1['freezer']}{clean(path)}/freezer.state"
+    return f"{layout.v2}{clean(path)}/cgroup.freeze" if layout.v2 else ""
+
+
+def _add_places(plan: CgroupPlan, layout: Layout, path: str) -> None:
+    plan["freezer"] = freezer_file(layout, path)
     if "memory" in layout.v1:
         plan["oom"] = f"{layout.v1['memory']}{path}/memory.oom_control"
     elif layout.unified and "memory" in layout.v2_controllers:
