@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 from havre.http.leaving import Watch
 
@@ -207,6 +207,29 @@ class Connection(asyncio.Protocol):
                 self._drainers.discard(waiter)
         if self._gone:
             raise Gone
+
+    async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
+        """Send a part of a file by sendfile(2); over TLS by reading. Raises Gone, EOFError when the file is shorter."""
+        if self._gone or self.transport.is_closing():
+            raise Gone
+        if not isinstance(self.transport, asyncio.Transport):
+            await self._send_read(file, offset, count)
+            return
+        try:
+            sent = await asyncio.get_running_loop().sendfile(self.transport, file, offset, count)
+        except (ConnectionError, asyncio.InvalidStateError):
+            raise Gone from None
+        if sent < count:
+            raise EOFError
+
+    async def _send_read(self, file: BinaryIO, offset: int, count: int) -> None:
+        file.seek(offset)
+        while count:
+            data = file.read(min(count, HIGH_WATER_BYTES))
+            if not data:
+                raise EOFError
+            await self.write(data)
+            count -= len(data)
 
     def end_output(self) -> None:
         """Half-close: our output is complete."""

@@ -1,7 +1,7 @@
 """A reply's body sent in pieces."""
 
 import asyncio
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -25,6 +25,12 @@ class Stream:
         if data and not self._silent:
             self._flush()
             await self._connection.write(self._framed(data))
+
+    async def file(self, file: BinaryIO, offset: int, count: int) -> None:
+        """Send a part of a file, of an answer whose length is known. Raises Gone, EOFError when it is shorter."""
+        if not self._silent:
+            self._flush()
+            await self._connection.send_file(file, offset, count)
 
     async def add(self, data: bytes) -> None:
         """Send a piece together with what comes right behind it: at once when the loop has nothing else to do. Raises Gone."""

@@ -1,7 +1,6 @@
 """GET, HEAD and DELETE of blobs (distribution-spec, "Pulling blobs", "Deleting Blobs")."""
 
 import re
-from pathlib import Path
 
 from havre.http.server import Request
 from havre.registry.server.names import Digest, digest
@@ -10,7 +9,6 @@ from havre.registry.server.service import Service
 from havre.registry.server.storage import unknown_blob
 from havre.tasks import in_disk_thread
 
-READ_BYTES = 1 << 20
 YEAR_S = 31536000
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
@@ -66,25 +64,13 @@ async def _send(
     stream = await request.sized(status, "application/octet-stream", end - start, **headers)
     if request.method == "HEAD" or start == end:
         return
-    path = service.storage.layout.blob(wanted)
-    file = await in_disk_thread(path.open, "rb")
+    file = await in_disk_thread(service.storage.layout.blob(wanted).open, "rb")
     try:
-        await in_disk_thread(file.seek, start)
-        while start < end:
-            data = await in_disk_thread(file.read, min(READ_BYTES, end - start))
-            if not data:
-                raise _Shrunk(path)
-            await stream.write(data)
-            start += len(data)
+        await stream.file(
+            file, start, end - start
+        )  # a file that ends early cuts the answer, which the client notices
     finally:
         file.close()
-
-
-class _Shrunk(Exception):
-    """A blob's file ended early: the answer is cut, so that the client notices."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is shorter than it was")
 
 
 async def delete(service: Service, request: Request, name: str, reference: str) -> None:
