@@ -9,7 +9,7 @@ import sys
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until it is told to stop; returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    if any(word in ("--help", "-h", "--version", "-v", "--validate") for word in words):
+    if any(word.partition("=")[0] in ("--help", "-h", "--version", "-v", "--validate") for word in words):
         from havre.daemon.flags import only_talk
 
         return only_talk(words)

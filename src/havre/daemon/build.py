@@ -28,7 +28,17 @@ async def build_rooms(config: Config, zygote: socket.socket) -> Rooms:
     """Open the store and build the rooms on it; network and images are brought up side by side."""
     settings = config.settings
     records = Records(settings.data_root / "havre.db")
-    networks = Networks(records, settings.instance, bridge=config.bridge, pools=config.pools, bip=config.bip)
+    networks = Networks(
+        records,
+        settings.instance,
+        bridge=config.bridge,
+        pools=config.pools,
+        bip=config.bip,
+        bridge_options=config.bridge_options,
+        fixed_cidr=config.fixed_cidr,
+        defaults=config.network_defaults,
+        forwards=config.ip_forward,
+    )
     images, _ = await asyncio.gather(
         in_disk_thread(Images, settings.data_root / "image", records), in_net_thread(networks.start)
     )

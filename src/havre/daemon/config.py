@@ -4,13 +4,18 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
+from havre import log
 from havre.engine.settings import CDI_SPEC_DIRS, RuntimeChoice, Settings
 from havre.errors import InvalidParameter
+from havre.image.transfers import Transfers
 from havre.logs import options as log_options
+from havre.network.create import LARGEST_MTU, SMALLEST_MTU
+from havre.network.defaults import HOST_IP_OPTION, ICC_OPTION, MASQUERADE_OPTION, MTU_OPTION
 from havre.units import parse_bytes
 
 DATA_ROOT = "/var/lib/havre"
@@ -44,14 +49,24 @@ class Config:
     bridge: str
     bip: str
     pools: tuple[str, ...]
+    bridge_options: Mapping[str, str]  # of the default bridge: --icc, --ip, --ip-masq, --mtu
+    fixed_cidr: str
+    network_defaults: Mapping[str, str]  # options of networks to come, --default-network-opt bridge=...
+    ip_forward: bool
+    transfers: Transfers
+    proxies: Mapping[str, str]  # http-proxy, https-proxy, no-proxy
+    oom_score_adjust: int | None
     userns_remap: str = ""  # the word; daemon/userns.py turns it into ids
     userns_auto_user: str = ""
     ignored: tuple[str, ...] = ()  # accepted for dockerd's sake, without a meaning here
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    later: Mapping[str, str] = field(default_factory=dict)  # accepted, but what it asks for is not there yet
 
 
-def make(values: Mapping[str, Any], ignored: tuple[str, ...] = ()) -> Config:
+def make(
+    values: Mapping[str, Any], *, ignored: tuple[str, ...] = (), later: Mapping[str, str] | None = None
+) -> Config:
     """Return the checked configuration of merged keys (daemon.json names). Raises InvalidParameter naming the key."""
+    _check_storage(values.get("storage-driver") or "")
     data_root = Path(os.path.realpath(values.get("data-root") or DATA_ROOT))
     exec_root = Path(os.path.realpath(values.get("exec-root") or EXEC_ROOT))
     instance = hashlib.sha256(str(data_root).encode()).hexdigest()[:8]
@@ -66,15 +81,107 @@ def make(values: Mapping[str, Any], ignored: tuple[str, ...] = ()) -> Config:
         tls_ca=values.get("tlscacert") or "",
         tls_cert=values.get("tlscert") or "",
         tls_key=values.get("tlskey") or "",
-        log_level="debug" if values.get("debug") else values.get("log-level") or "info",
-        log_format=values.get("log-format") or "text",
+        log_level="debug" if values.get("debug") else _one_of("log-level", values, ("info", *log.LEVELS)),
+        log_format=_one_of("log-format", values, ("text", "json")),
         bridge=values.get("bridge") or "docker0",
         bip=values.get("bip") or "",
         pools=tuple(_pool(each) for each in values.get("default-address-pools") or []),
+        bridge_options=_bridge_options(values),
+        fixed_cidr=values.get("fixed-cidr") or "",
+        network_defaults=_network_defaults(values.get("default-network-opts") or {}),
+        ip_forward=values.get("ip-forward") is not False,
+        transfers=_transfers(values),
+        proxies=_proxies(values),
+        oom_score_adjust=values.get("oom-score-adjust"),
         userns_remap=values.get("userns-remap") or "",
         userns_auto_user=values.get("userns-auto-user") or AUTO_USER,
         ignored=ignored,
+        later=later or {},
     )
+
+
+def _check_storage(driver: str) -> None:
+    if driver not in ("", "overlay2", "overlay", "overlayfs"):
+        raise InvalidParameter(f"driver not supported: {driver}", hint="overlay2, the only one")
+
+
+def _one_of(key: str, values: Mapping[str, Any], allowed: tuple[str, ...]) -> str:
+    """Return a key's word, the first allowed one when it is not given."""
+    found: str = values.get(key) or allowed[0]
+    if found not in allowed:
+        raise InvalidParameter(f"invalid {key}: {found}", hint=", ".join(dict.fromkeys(allowed)))
+    return found
+
+
+def _bridge_options(values: Mapping[str, Any]) -> dict[str, str]:
+    """The default bridge's options by Docker's names; an mtu only when it was given."""
+    address = values.get("ip") or "0.0.0.0"
+    try:
+        IPv4Address(address)
+    except ValueError:
+        raise InvalidParameter(f"invalid --ip {address}", hint="--ip 127.0.0.1") from None
+    found = {
+        ICC_OPTION: "false" if values.get("icc") is False else "true",
+        MASQUERADE_OPTION: "false" if values.get("ip-masq") is False else "true",
+        HOST_IP_OPTION: address,
+    }
+    mtu = values.get("mtu") or 0
+    if mtu:
+        if not SMALLEST_MTU <= mtu <= LARGEST_MTU:
+            raise InvalidParameter(
+                f"invalid mtu {mtu}", hint=f"a number from {SMALLEST_MTU} to {LARGEST_MTU}"
+            )
+        found[MTU_OPTION] = str(mtu)
+    return found
+
+
+def _network_defaults(given: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for driver, options in given.items():
+        if driver != "bridge" or not isinstance(options, dict):
+            raise InvalidParameter(
+                f"default-network-opts: there are no options for '{driver}' networks",
+                hint='{"bridge": {"com.docker.network.driver.mtu": "1400"}}',
+            )
+        found.update({str(name): str(value) for name, value in options.items()})
+    return found
+
+
+def _transfers(values: Mapping[str, Any]) -> Transfers:
+    found = Transfers()
+    for key in ("max-concurrent-downloads", "max-concurrent-uploads", "max-download-attempts"):
+        number = values.get(key)
+        if number is None:
+            continue
+        if number < 1:
+            raise InvalidParameter(f"invalid {key}: {number}", hint="1 or more")
+        found = replace(found, **{key.removeprefix("max-").replace("-", "_"): number})
+    return found
+
+
+def _proxies(values: Mapping[str, Any]) -> dict[str, str]:
+    nested = values.get("proxies") or {}
+    names = ("http-proxy", "https-proxy", "no-proxy")
+    strange = [name for name in nested if name not in names or not isinstance(nested[name], str)]
+    if strange:
+        raise InvalidParameter(f"proxies: {', '.join(strange)} is not among {', '.join(names)}")
+    found = {name: values.get(name) or nested.get(name) or "" for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
+def _gateway(values: Mapping[str, Any]) -> str:
+    """The IPv4 address that host-gateway stands for, "" for the network's own gateway."""
+    given = [*(values.get("host-gateway-ips") or []), values.get("host-gateway-ip") or ""]
+    found = ""
+    for word in filter(None, given):
+        try:
+            address = ip_address(word)
+        except ValueError:
+            raise InvalidParameter(
+                f"invalid host-gateway-ip {word}", hint="--host-gateway-ip 192.0.2.1"
+            ) from None
+        found = found or (word if address.version == 4 else "")
+    return found
 
 
 def _settings(values: Mapping[str, Any], data_root: Path, exec_root: Path, instance: str) -> Settings:
@@ -100,7 +207,8 @@ def _settings(values: Mapping[str, Any], data_root: Path, exec_root: Path, insta
         insecure_registries=tuple(values.get("insecure-registries") or ()),
         registry_mirrors=tuple(values.get("registry-mirrors") or ()),
         cdi_spec_dirs=tuple(values.get("cdi-spec-dirs") or CDI_SPEC_DIRS),
-        shutdown_timeout_s=int(values.get("shutdown-timeout") or 15),
+        host_gateway_ip=_gateway(values),
+        shutdown_timeout_s=15 if values.get("shutdown-timeout") is None else values["shutdown-timeout"],
         debug=bool(values.get("debug")),
     )
 

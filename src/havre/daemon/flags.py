@@ -6,92 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from havre.daemon import config
+from havre.daemon.options import (
+    BOOLEAN,
+    BY_FLAG,
+    BY_KEY,
+    LATER,
+    LIST,
+    MAP,
+    NOTHING,
+    OPTIONS,
+    REFUSED,
+    SHORT,
+    Option,
+    check_kind,
+    from_text,
+)
 from havre.errors import InvalidParameter
 from havre.version import VERSION
 
-# kind of each daemon.json key with a meaning here. The flag is the same word, singular where FLAG_NAMES says so.
-STRINGS = frozenset(
-    "bip bridge cgroup-parent config-file data-root default-cgroupns-mode default-ipc-mode default-runtime default-shm-size "
-    "exec-root group log-driver log-format log-level pidfile seccomp-profile shutdown-timeout tlscacert tlscert tlskey userns-auto-user userns-remap".split()
-)
-BOOLEANS = frozenset("debug init no-new-privileges tls tlsverify".split())
-LISTS = frozenset(
-    "cdi-spec-dirs default-address-pools dns dns-opts dns-search hosts insecure-registries labels registry-mirrors".split()
-)
-MAPS = frozenset("default-ulimits log-opts runtimes".split())
-FLAG_NAMES = {
-    "cdi-spec-dir": "cdi-spec-dirs",
-    "host": "hosts",
-    "label": "labels",
-    "insecure-registry": "insecure-registries",
-    "registry-mirror": "registry-mirrors",
-    "dns-opt": "dns-opts",
-    "default-address-pool": "default-address-pools",
-    "log-opt": "log-opts",
-    "default-ulimit": "default-ulimits",
-    "add-runtime": "runtimes",
-}
-SHORT = {"H": "host", "D": "debug", "G": "group", "l": "log-level", "b": "bridge"}
-# dockerd's other flags: what they steer does not exist here, or is always on. Accepted, named in one debug line.
-NO_MEANING = {
-    "allow-nondistributable-artifacts": True,
-    "api-cors-header": True,
-    "authorization-plugin": True,
-    "bip6": True,
-    "bridge-accept-fwmark": True,
-    "cgroup-driver": True,
-    "containerd": True,
-    "containerd-namespace": True,
-    "containerd-plugins-namespace": True,
-    "cpu-rt-period": True,
-    "cpu-rt-runtime": True,
-    "cri-containerd": False,
-    "default-gateway": True,
-    "default-gateway-v6": True,
-    "default-network-opt": True,
-    "exec-opt": True,
-    "experimental": False,
-    "feature": True,
-    "firewall-backend": True,
-    "fixed-cidr": True,
-    "fixed-cidr-v6": True,
-    "host-gateway-ip": True,
-    "http-proxy": True,
-    "https-proxy": True,
-    "icc": False,
-    "init-path": True,
-    "ip": True,
-    "ip-forward": False,
-    "ip-forward-no-drop": False,
-    "ip-masq": False,
-    "ip6tables": False,
-    "iptables": False,
-    "ipv6": False,
-    "live-restore": False,
-    "max-concurrent-downloads": True,
-    "max-concurrent-uploads": True,
-    "max-download-attempts": True,
-    "metrics-addr": True,
-    "mtu": True,
-    "network-control-plane-mtu": True,
-    "no-proxy": True,
-    "node-generic-resource": True,
-    "oom-score-adjust": True,
-    "raw-logs": False,
-    "selinux-enabled": False,
-    "storage-driver": True,
-    "storage-opt": True,
-    "swarm-default-advertise-addr": True,
-    "userland-proxy": False,
-    "userland-proxy-path": True,
-    "validate": False,
-}
-# Refused rather than ignored: leaving these out would weaken or change what the caller asked for.
-REFUSED = {
-    "authorization-plugin": "authorization plugins are not there yet",
-    "selinux-enabled": "SELinux labels are not there yet",
-    "rootless": "rootless mode is not there yet",
-}
+TALKING = ("--help", "-h", "--version", "-v")
+
+
+class UsageError(InvalidParameter):
+    """The words themselves are wrong: dockerd ends with 125 then, and with 1 for anything else."""
 
 
 def called_dockerd() -> bool:
@@ -99,115 +36,137 @@ def called_dockerd() -> bool:
     return os.path.basename(sys.argv[0]) == "dockerd"
 
 
+def program() -> str:
+    return "dockerd" if called_dockerd() else "havred"
+
+
 def parse(words: Sequence[str], *, as_dockerd: bool = False) -> config.Config:
-    """Return the configuration of a command line and its daemon.json. Raises InvalidParameter."""
-    flags, ignored = _parse_words(words)
+    """Return the configuration of a command line and its daemon.json. Raises UsageError, InvalidParameter."""
+    flags = _parse_words(words)
     default = config.DOCKER_PATHS["config"] if as_dockerd else config.CONFIG_FILE
     path = flags.pop("config-file", default)
-    from_file = config.read_file(path, must_exist=path != default)
-    unknown = sorted(set(from_file) - STRINGS - BOOLEANS - LISTS - MAPS - set(NO_MEANING) - set(REFUSED))
+    from_file = _read_file(path, must_exist=path != default)
+    _refuse_twice(flags, from_file, path)
+    merged = _merge(flags, from_file)
+    _refuse(merged)
+    if as_dockerd:
+        merged.setdefault("hosts", [config.DOCKER_PATHS["hosts"]])
+        merged.setdefault("pidfile", config.DOCKER_PATHS["pidfile"])
+    return config.make(
+        merged,
+        ignored=tuple(sorted(key for key in merged if BY_KEY[key].fate == NOTHING)),
+        later={
+            key: BY_KEY[key].reason for key in sorted(merged) if BY_KEY[key].fate == LATER and merged[key]
+        },
+    )
+
+
+def _read_file(path: str, *, must_exist: bool) -> dict[str, Any]:
+    found = config.read_file(path, must_exist=must_exist)
+    unknown = sorted(set(found) - set(BY_KEY))
     if unknown:
         raise InvalidParameter(
             f"the following directives don't match any configuration option: {', '.join(unknown)}",
             context=path,
         )
-    both = sorted(key for key in flags if key in from_file and key not in LISTS | MAPS)
-    if both or ("hosts" in flags and "hosts" in from_file):
-        names = ", ".join(both or ["hosts"])
+    for key, value in found.items():
+        try:
+            check_kind(key, value)
+        except InvalidParameter as error:
+            raise InvalidParameter(error.message, context=path) from None
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _refuse_twice(flags: Mapping[str, Any], from_file: Mapping[str, Any], path: str) -> None:
+    """Lists and maps of both places are joined, but for the hosts; the rest may stand in one place only."""
+    both = [
+        key for key in flags if key in from_file and (BY_KEY[key].kind not in (LIST, MAP) or key == "hosts")
+    ]
+    both += [
+        key for key in ("http-proxy", "https-proxy", "no-proxy") if key in flags and from_file.get("proxies")
+    ]
+    if both:
         raise InvalidParameter(
-            f"the following directives are specified both as a flag and in the configuration file: {names}",
+            f"the following directives are specified both as a flag and in the configuration file: {', '.join(sorted(both))}",
             context=path,
         )
-    _refuse(from_file)
-    merged = {**from_file, **_merge_collections(flags, from_file)}
-    if as_dockerd:
-        merged.setdefault("hosts", [config.DOCKER_PATHS["hosts"]])
-        merged.setdefault("pidfile", config.DOCKER_PATHS["pidfile"])
-    return config.make(merged, (*ignored, *sorted(set(from_file) & set(NO_MEANING))))
 
 
-def _merge_collections(flags: Mapping[str, Any], from_file: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(flags)
-    for key in LISTS & set(flags) & set(from_file):
-        merged[key] = [*from_file[key], *flags[key]]
-    for key in MAPS & set(flags) & set(from_file):
-        merged[key] = {**from_file[key], **flags[key]}
+def _merge(flags: Mapping[str, Any], from_file: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**from_file, **flags}
+    for key in set(flags) & set(from_file):
+        if BY_KEY[key].kind == LIST:
+            merged[key] = [*from_file[key], *flags[key]]
+        elif BY_KEY[key].kind == MAP:
+            merged[key] = {**from_file[key], **flags[key]}
     return merged
 
 
 def _refuse(given: Mapping[str, Any]) -> None:
-    for key, reason in REFUSED.items():
-        if given.get(key):
-            raise InvalidParameter(reason, hint=f"leave out --{key}")
+    for key, value in given.items():
+        if BY_KEY[key].fate == REFUSED and value:
+            raise InvalidParameter(BY_KEY[key].reason, hint=f"leave out {key}")
 
 
-def _parse_words(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def _parse_words(words: Sequence[str]) -> dict[str, Any]:
+    """Return what the flags say by the names of daemon.json. Raises UsageError."""
     found: dict[str, Any] = {}
-    ignored: list[str] = []
     rest = list(words)
     while rest:
-        name, value = _split(rest.pop(0))
-        if name in NO_MEANING or name in REFUSED:
-            if name in REFUSED and value not in ("false", "0"):
-                _refuse({name: value or (rest[0] if rest else "true")})
-            if NO_MEANING.get(name) and value is None:
-                _value(name, rest)
-            ignored.append(f"--{name}")
-            continue
-        key = FLAG_NAMES.get(name, name)
-        if key in BOOLEANS:
-            found[key] = _boolean(name, "true" if value is None else value)
-            continue
-        if key not in STRINGS | LISTS | MAPS:
-            raise InvalidParameter(f"unknown flag: --{name}", hint="havred --help")
-        _add(found, key, name, _value(name, rest) if value is None else value)
-    return found, ignored
+        word = rest.pop(0)
+        if word == "--" or not word.startswith("-") or word == "-":
+            if word == "--" and not rest:
+                break
+            raise InvalidParameter(f'"{program()}" accepts no arguments', hint=f"{program()} --help")
+        option, text, shown = _split(word, rest)
+        try:
+            value = from_text(option, text, shown)
+        except InvalidParameter as error:
+            raise UsageError(error.message) from None
+        _add(found, option, value)
+    return found
 
 
-def _split(word: str) -> tuple[str, str | None]:
-    """Return (flag, value or None) of "--flag=value", "-H=value", "-Hvalue" or "-D"."""
+def _split(word: str, rest: list[str]) -> tuple[Option, str, str]:
+    """Return (option, its text, its name in messages) of "--flag=value", "--flag value", "-Hvalue", "-H=value", "-D"."""
     if word.startswith("--"):
-        name, equals, value = word[2:].partition("=")
-        return name, value if equals else None
-    if word.startswith("-") and len(word) > 1 and word[1] in SHORT:
-        value = word[2:].removeprefix("=")
-        return SHORT[word[1]], value or None
-    raise InvalidParameter(f"unknown argument: {word}", hint="havred --help")
-
-
-def _value(name: str, rest: list[str]) -> str:
-    if not rest:
-        raise InvalidParameter(f"flag needs an argument: --{name}")
-    return rest.pop(0)
-
-
-def _boolean(name: str, text: str) -> bool:
-    if text.lower() in ("true", "1", "t"):
-        return True
-    if text.lower() in ("false", "0", "f"):
-        return False
-    raise InvalidParameter(f'invalid argument "{text}" for "--{name}": not a boolean')
-
-
-def _add(found: dict[str, Any], key: str, name: str, value: str) -> None:
-    if key in STRINGS:
-        found[key] = value
-    elif key in LISTS:
-        found.setdefault(key, []).append(value)
+        name, equals, text = word[2:].partition("=")
+        if name not in BY_FLAG:
+            raise UsageError(f"unknown flag: --{name}")
+        option, asked = BY_FLAG[name], f"flag needs an argument: --{name}"
     else:
-        option, equals, text = value.partition("=")
-        if not equals:
-            raise InvalidParameter(f'invalid argument "{value}" for "--{name}": NAME=VALUE is needed')
-        found.setdefault(key, {})[option] = _map_value(key, text)
+        letter, name, equals, text = word[1], SHORT.get(word[1], ""), word[2:], word[2:].removeprefix("=")
+        if not name:
+            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
+        option, asked = BY_FLAG[name], f"flag needs an argument: '{letter}' in {word}"
+        if option.kind == BOOLEAN and equals and not equals.startswith("="):
+            rest.insert(0, "-" + equals)  # -Dl debug
+            equals = ""
+    letters = [letter for letter, flag in SHORT.items() if flag == name]
+    shown = f"-{letters[0]}, --{name}" if letters else f"--{name}"
+    if equals:
+        return option, text, shown
+    if option.kind == BOOLEAN:
+        return option, "true", shown
+    if not rest:
+        raise UsageError(asked)
+    return option, rest.pop(0), shown
 
 
-def _map_value(key: str, text: str) -> Any:
-    if key == "runtimes":
-        return {"path": text}
-    if key == "default-ulimits":
-        soft, _, hard = text.partition(":")
-        return {"Soft": soft, "Hard": hard or soft}
-    return text
+def _add(found: dict[str, Any], option: Option, value: Any) -> None:
+    if option.kind == LIST:
+        found.setdefault(option.key, []).extend(value)
+    elif option.kind == MAP:
+        into = found.setdefault(option.key, {})
+        for name, each in value.items():
+            nested = option.key == "default-network-opts" and isinstance(into.get(name), dict)
+            into[name] = {**into[name], **each} if nested else each
+    else:
+        found[option.key] = value
+
+
+def asks_to_validate(words: Sequence[str]) -> bool:
+    return any(word.partition("=")[0] == "--validate" for word in words)
 
 
 def only_talk(words: Sequence[str]) -> int:
@@ -215,38 +174,66 @@ def only_talk(words: Sequence[str]) -> int:
     if any(word in ("--version", "-v") for word in words):
         print(f"Havre version {VERSION}")
         return 0
-    if "--validate" in words:
-        try:
-            parse([word for word in words if word != "--validate"])
-        except InvalidParameter as error:
-            print(f"unable to configure the daemon: {error}", file=sys.stderr)
-            return 1
-        print("configuration OK")
+    if any(word in TALKING for word in words):
+        print(usage())
         return 0
-    print(usage())
+    try:
+        parse([word for word in words if not asks_to_validate([word])], as_dockerd=called_dockerd())
+    except InvalidParameter as error:
+        return complain(error)
+    print("configuration OK", file=sys.stderr)
     return 0
+
+
+def complain(error: InvalidParameter) -> int:
+    """Say what is wrong with the words or the file as dockerd does; return the exit code."""
+    if isinstance(error, UsageError):
+        name = program()
+        print(
+            f"{error}\n\nUsage:  {name} [OPTIONS]\n\nRun '{name} --help' for more information",
+            file=sys.stderr,
+        )
+        return 125
+    print(f"unable to configure the daemon: {error}", file=sys.stderr)
+    return 1
 
 
 def usage() -> str:
     """The text of --help."""
     shorts = {name: letter for letter, name in SHORT.items()}
-    names = {key: flag for flag, key in FLAG_NAMES.items()}
     lines = [
-        "Usage:  havred [OPTIONS]",
+        f"Usage:  {program()} [OPTIONS]",
         "",
         "The daemon of Havre. The options are dockerd's.",
         "",
         "Options:",
     ]
-    for key in sorted(STRINGS | BOOLEANS | LISTS | MAPS):
-        flag = names.get(key, key)
-        kind = "" if key in BOOLEANS else " list" if key in LISTS else " map" if key in MAPS else " string"
-        short = f"-{shorts[flag]}, " if flag in shorts else "    "
-        lines.append(f"  {short}--{flag}{kind}")
+    for option in OPTIONS:
+        if option.flag and not option.fate:
+            short = f"-{shorts[option.flag]}, " if option.flag in shorts else "    "
+            lines.append(f"  {short}--{option.flag} {option.kind}".rstrip())
     lines += [
         "      --teardown            Take bridges, firewall table and control groups out of the kernel again, and end",
         "      --validate            Check flags and daemon.json, and end",
-        "",
-        f"Accepted for dockerd's sake: {len(NO_MEANING)} more flags without a meaning here.",
+        "  -v, --version             Print the version, and end",
     ]
+    for title, fate in (
+        ("Accepted, without a meaning here", NOTHING),
+        ("Not there yet", LATER),
+        ("Refused", REFUSED),
+    ):
+        lines += [
+            "",
+            f"{title}:",
+            *_wrapped([f"--{each.flag}" for each in OPTIONS if each.fate == fate and each.flag]),
+        ]
     return "\n".join(lines)
+
+
+def _wrapped(words: Sequence[str]) -> list[str]:
+    lines = [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > 90:
+            lines.append("")
+        lines[-1] += f" {word}"
+    return [f" {line}" for line in lines]

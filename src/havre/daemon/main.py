@@ -1,6 +1,7 @@
 """The daemon's life: lock, build the rooms, restore, listen, serve, stop."""
 
 import asyncio
+import math
 import os
 import resource
 import signal
@@ -13,11 +14,12 @@ from havre.api import server as api
 from havre.daemon import flags, listen, lost, notify, userns
 from havre.daemon.build import build_rooms
 from havre.daemon.config import Config
+from havre.daemon.reload import reload
 from havre.daemon.subordinate import Accounts
 from havre.daemon.sync import keep_synced
 from havre.engine.restore import restore
 from havre.engine.rooms import Rooms
-from havre.errors import HavreError
+from havre.errors import HavreError, InvalidParameter
 from havre.store import lock_data_root, lock_directory
 
 RESOLVER_THREADS = 4  # host names of registries
@@ -28,9 +30,13 @@ def run(words: Sequence[str], zygote: socket.socket) -> int:
     try:
         config = flags.parse(words, as_dockerd=flags.called_dockerd())
         log.configure(config.log_level, config.log_format)
-        for flag in config.ignored:
-            log.debug("this dockerd flag has no meaning here", flag=flag)
-        asyncio.run(_serve(config, zygote))
+        for option in config.ignored:
+            log.debug("this option of dockerd has no meaning here", option=option)
+        for option, reason in config.later.items():
+            log.warn("this option does nothing yet", option=option, reason=reason)
+        asyncio.run(_serve(config, zygote, words))
+    except flags.UsageError as error:
+        return flags.complain(error)
     except HavreError as error:
         print(f"havred: {error}", file=sys.stderr)
         return 1
@@ -40,8 +46,9 @@ def run(words: Sequence[str], zygote: socket.socket) -> int:
     return 0
 
 
-async def _serve(config: Config, zygote: socket.socket) -> None:
+async def _serve(config: Config, zygote: socket.socket, words: Sequence[str]) -> None:
     _check_root()
+    _prepare_self(config)
     make_directories(config)
     locks = (
         lock_data_root(config.settings.data_root),
@@ -57,6 +64,7 @@ async def _serve(config: Config, zygote: socket.socket) -> None:
     keeping = asyncio.create_task(keep_synced(rooms.records), name="sync records")
     await restore(rooms)
     servers = [await listen.open_host(host, config, api.handler(rooms)) for host in config.hosts]
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, rooms, words)
     _write_pidfile(config.pidfile)
     notify.ready()
     log.info(
@@ -81,7 +89,7 @@ def _listen_to_signals(stop: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one that comes too early has nothing to load again
 
 
 def _raise_nofile() -> None:
@@ -99,7 +107,8 @@ async def _stop(
     log.info("havred stops; containers go on", running=running)
     for server in servers:
         await server.close()
-    await tasks.shutdown(config.settings.shutdown_timeout_s)
+    wait_s = rooms.settings.shutdown_timeout_s
+    await tasks.shutdown(wait_s if wait_s >= 0 else math.inf)
     rooms.runtime.close()
     await tasks.in_net_thread(rooms.networks.close)
     keeping.cancel()
@@ -110,6 +119,22 @@ async def _stop(
 def _check_root() -> None:
     if os.geteuid() != 0:
         raise HavreError("havred must run as root", hint="sudo havred")
+
+
+def _prepare_self(config: Config) -> None:
+    """What the options change of this very process: the proxies that registries are reached by, its place before the OOM killer."""
+    for name, value in config.proxies.items():
+        for key in (name.replace("-", "_"), name.replace("-", "_").upper()):
+            os.environ[key] = value
+    if config.oom_score_adjust is not None:
+        try:
+            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+                file.write(str(config.oom_score_adjust))
+        except OSError as error:
+            raise InvalidParameter(
+                f"cannot set oom-score-adjust to {config.oom_score_adjust}: {error.strerror}",
+                hint="a number from -1000 to 1000",
+            ) from None
 
 
 def make_directories(config: Config) -> None:

@@ -23,7 +23,9 @@ def write_files(rooms: Rooms, record: ContainerRecord, endpoints: Sequence[Endpo
 
 def _hosts(rooms: Rooms, record: ContainerRecord, endpoints: Sequence[Endpoint]) -> str:
     if record.host_config.network_mode == "host":
-        return _read("/etc/hosts") + "".join(f"{address}\t{name}\n" for name, address in _extra(record, ""))
+        return _read("/etc/hosts") + "".join(
+            f"{address}\t{name}\n" for name, address in _extra(record, rooms.settings.host_gateway_ip)
+        )
     mode = record.host_config.network_mode or ""
     if mode.startswith("container:"):
         other = rooms.containers.find(mode.partition(":")[2])
@@ -33,7 +35,7 @@ def _hosts(rooms: Rooms, record: ContainerRecord, endpoints: Sequence[Endpoint])
         hostname=record.config.hostname or "",
         domainname=record.config.domainname or "",
         addresses=[address for endpoint in endpoints for address in (endpoint.ip, endpoint.ip6) if address],
-        extra=_extra(record, gateway),
+        extra=_extra(record, rooms.settings.host_gateway_ip or gateway),
     )
 
 

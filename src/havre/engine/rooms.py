@@ -35,7 +35,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """One daemon's parts."""
+    """One daemon's parts. Only the settings are ever replaced, as a whole: by a reload."""
 
     settings: Settings
     host: Host
@@ -49,3 +49,7 @@ class Rooms:
     events: Events
     ranges: Ranges
     default_seccomp: Mapping[str, object] | None  # a profile from --seccomp-profile; None: the built-in one
+
+    def replace_settings(self, settings: Settings) -> None:
+        """What is asked for from now on; nothing that runs is changed."""
+        object.__setattr__(self, "settings", settings)

@@ -44,6 +44,7 @@ class Settings:
     dns: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
+    host_gateway_ip: str = ""  # what --add-host NAME:host-gateway leads to; "": the network's gateway
     labels: tuple[str, ...] = ()
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()

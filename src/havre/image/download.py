@@ -11,7 +11,6 @@ from havre.image.content import Content, DigestMismatch, Ingest
 from havre.image.manifest import Descriptor
 from havre.tasks import in_disk_thread
 
-ATTEMPTS = 5  # Docker's --max-download-attempts
 PROGRESS_BYTES = 64 << 10  # an attempt that brought this much does not count
 WRITE_BYTES = 1 << 20
 REPORT_S = 0.1
@@ -46,7 +45,7 @@ async def whole(work: Awaitable[T]) -> T:
         raise
 
 
-async def download(content: Content, source: Source, blob: Descriptor, say: Say) -> None:
+async def download(content: Content, source: Source, blob: Descriptor, say: Say, attempts: int) -> None:
     """Fetch a blob into the content store. Raises Unavailable, DigestMismatch, or what the registry answers."""
     attempt, mismatches, have = 0, 0, 0
     while True:
@@ -62,7 +61,7 @@ async def download(content: Content, source: Source, blob: Descriptor, say: Say)
         except (Unavailable, DigestMismatch) as error:
             attempt += 1
             mismatches += isinstance(error, DigestMismatch)
-            if attempt >= ATTEMPTS or mismatches > 1:
+            if attempt >= attempts or mismatches > 1:
                 raise
         finally:
             await whole(in_disk_thread(writer.__exit__))

@@ -26,6 +26,7 @@ from havre.image.layers import Layers, chain_ids
 from havre.image.manifest import Descriptor
 from havre.image.remove import Use
 from havre.image.snapshots import Snapshots
+from havre.image.transfers import Transfers
 from havre.image.tree import Trash
 from havre.spec import reference as references
 from havre.spec.image import Image, Platform
@@ -54,6 +55,7 @@ class Images:
     def __init__(self, root: Path, records: Records) -> None:
         root.mkdir(parents=True, exist_ok=True, mode=0o710)
         self.root = root
+        self.transfers = Transfers()  # replaced as a whole by what the daemon is told
         self._trash = Trash(root)
         self.content = Content(root, self._trash)
         self.layers = Layers(root, records, self._trash)

@@ -19,7 +19,6 @@ from havre.spec.platform import host_platform
 from havre.spec.reference import Reference
 from havre.tasks import in_disk_thread
 
-MAX_DOWNLOADS = 3  # Docker's --max-concurrent-downloads, for each pull
 MAX_INDEX_DEPTH = 3
 CONFIGS = (manifests.OCI_CONFIG, "application/vnd.docker.container.image.v1+json")
 LAYERS = (manifests.OCI_LAYER, "application/vnd.docker.image.rootfs.diff.tar")
@@ -65,7 +64,7 @@ class _Pull:
     ) -> None:
         self._images, self._client, self._reference = images, client, reference
         self._credentials, self._progress = credentials, progress
-        self._slots = asyncio.Semaphore(MAX_DOWNLOADS)
+        self._slots = asyncio.Semaphore(images.transfers.concurrent_downloads)
 
     async def run(self, platform: Platform | None) -> tuple[Image, bool]:
         """Return the image, and whether anything about it is new."""
@@ -178,7 +177,7 @@ class _Pull:
             say(blob, "Waiting")
         async with self._slots, lock_for(self._images.arriving, blob.digest):
             if not content.has(blob.digest):
-                await download(content, self._source, blob, say)
+                await download(content, self._source, blob, say, self._images.transfers.download_attempts)
         say(blob, "Download complete")
 
     async def _source(self, digest: str, offset: int, *, mirrors: bool) -> tuple[int, AsyncIterator[bytes]]:

@@ -15,7 +15,6 @@ from havre.spec.image import Image
 from havre.spec.reference import Reference
 from havre.tasks import in_disk_thread
 
-MAX_UPLOADS = 5  # Docker's --max-concurrent-uploads
 ATTEMPTS = 3
 STEP_BYTES = 1 << 20
 REPORT_S = 0.1
@@ -61,7 +60,7 @@ class _Push:
     ) -> None:
         self._images, self._client, self._reference = images, client, reference
         self._credentials, self._progress = credentials, progress
-        self._slots = asyncio.Semaphore(MAX_UPLOADS)
+        self._slots = asyncio.Semaphore(images.transfers.concurrent_uploads)
         self._elsewhere: dict[str, str] = {}
 
     async def run(self, image: Image) -> None:

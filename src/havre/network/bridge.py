@@ -96,13 +96,21 @@ def free_name(wanted: str, links: dict[str, Link]) -> str:
     raise Conflict(f"no free name for a bridge like {wanted}")
 
 
-def ensure(kernel: Netlink, network: Network, instance: str, *, mtu: int, foreign: bool = False) -> None:
+def ensure(
+    kernel: Netlink,
+    network: Network,
+    instance: str,
+    *,
+    mtu: int,
+    foreign: bool = False,
+    forwards: bool = True,
+) -> None:
     """Make the network's bridge, or complete the one that is there. Raises Rivalry when the name is somebody else's.
 
-    A `foreign` bridge is the user's: only sysctls are set.
+    A `foreign` bridge is the user's: only sysctls are set. Without `forwards` the host's ip_forward is left as it is.
     """
     if foreign:
-        _sysctls(network)
+        _sysctls(network, forwards=forwards)
         return
     links = {link.name: link for link in interfaces.links(kernel)}
     link = links.get(network.bridge)
@@ -118,7 +126,7 @@ def ensure(kernel: Netlink, network: Network, instance: str, *, mtu: int, foreig
         _address(kernel, network, mtu)
         if link is None:
             _yield_to_rival(kernel, network)
-        _sysctls(network)
+        _sysctls(network, forwards=forwards)
         undo.pop_all()
 
 
@@ -165,12 +173,12 @@ def _yield_to_rival(kernel: Netlink, network: Network) -> None:
             raise Rivalry(f"subnet {subnet} has just been taken by another program")
 
 
-def _sysctls(network: Network) -> None:
+def _sysctls(network: Network, *, forwards: bool) -> None:
     """What the bridge needs: forwarding, 127.0.0.1-published ports, and no route from a container's advertisement."""
     folder = f"{SYSCTL}/ipv4/conf/{network.bridge}"
     if not network.internal:
         netlink.write_sysctl(f"{folder}/route_localnet", "1")
-        if Path(f"{SYSCTL}/ipv4/ip_forward").read_text().strip() != "1":
+        if forwards and Path(f"{SYSCTL}/ipv4/ip_forward").read_text().strip() != "1":
             netlink.write_sysctl(f"{SYSCTL}/ipv4/ip_forward", "1")
     netlink.write_sysctl(f"{SYSCTL}/ipv6/conf/{network.bridge}/accept_ra", "0", optional=True)
 

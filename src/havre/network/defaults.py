@@ -1,6 +1,6 @@
 """The networks every instance has: bridge, host and none. Decides the bridge's name and addresses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 
@@ -36,10 +36,12 @@ def default_bridge(
     bip: str,
     pools: Sequence[tuple[IPv4Network, int]],
     taken: Sequence[Used] = (),
+    options: Mapping[str, str] | None = None,
+    fixed_cidr: str = "",
 ) -> Network:
     """Return the record of the default bridge: as it was while its name and addresses are its own, else the next free.
 
-    `taken` are the subnets of this instance's other networks, whose bridges may not be there yet.
+    `taken` are the subnets of this instance's other networks, whose bridges may not be there yet. Raises InvalidParameter.
     """
     network = recorded or _fresh(wanted, host)
     link = host.links.get(network.bridge)
@@ -51,8 +53,22 @@ def default_bridge(
         subnet, gateway = _bip(bip, [*host.used_besides([network.bridge], routes=False), *taken])
     else:
         subnet, gateway = _addresses(network, [*host.used_besides([network.bridge]), *taken], pools)
-    options = {**network.options, NAME_OPTION: network.bridge}
-    return replace(network, subnet=subnet, gateway=gateway, options=options)
+    chosen = {**network.options, MTU_OPTION: str(host.mtu), **(options or {}), NAME_OPTION: network.bridge}
+    ip_range = str(parse_range(fixed_cidr, subnet)) if fixed_cidr else ""
+    return replace(network, subnet=subnet, gateway=gateway, options=chosen, ip_range=ip_range)
+
+
+def parse_range(fixed_cidr: str, subnet: str) -> IPv4Network:
+    """Return --fixed-cidr: the part of the default bridge's subnet that addresses are taken from. Raises InvalidParameter."""
+    try:
+        asked = IPv4Network(fixed_cidr)
+    except ValueError as error:
+        raise InvalidParameter(
+            f"invalid --fixed-cidr {fixed_cidr}: {error}", hint="--fixed-cidr 172.17.8.0/24"
+        ) from None
+    if not asked.subnet_of(IPv4Network(subnet)):
+        raise InvalidParameter(f"invalid --fixed-cidr {fixed_cidr}: it is not within {subnet}", hint="--bip")
+    return asked
 
 
 def is_foreign(host: Host, wanted: str, instance: str, network_id: str) -> bool:

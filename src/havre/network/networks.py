@@ -8,8 +8,9 @@ import builtins
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from havre import clock, log
 from havre.errors import Conflict, Forbidden, HavreError, InvalidParameter, KernelError, NotFound
@@ -44,10 +45,19 @@ class Networks:
         bridge: str = "docker0",
         pools: Iterable[str | tuple[str, int]] = (),
         bip: str = "",
+        bridge_options: Mapping[str, str] | None = None,
+        fixed_cidr: str = "",
+        defaults: Mapping[str, str] | None = None,
+        forwards: bool = True,
     ) -> None:
+        """`bridge_options` are the default network's, `defaults` those of networks to come; `forwards`: may set ip_forward."""
         self._instance = instance
         self._bridge = bridge
         self._bip = bip
+        self._bridge_options = dict(bridge_options or {})
+        self._fixed_cidr = fixed_cidr
+        self._defaults = dict(defaults or {})
+        self._forwards = forwards
         self._pools = parse_pools(tuple(pools) or DEFAULT_POOLS)
         self._lock = threading.RLock()
         self._known = Known(records)
@@ -140,6 +150,8 @@ class Networks:
             bip=self._bip,
             pools=self._pools,
             taken=self._known.subnets_besides("bridge"),
+            options=self._bridge_options,
+            fixed_cidr=self._fixed_cidr,
         )
         if is_foreign(host, self._bridge, self._instance, found.id):
             self._foreign.add(found.id)
@@ -183,6 +195,7 @@ class Networks:
                 self._instance,
                 mtu=int(network.options.get(MTU_OPTION) or 0),
                 foreign=network.id in self._foreign,
+                forwards=self._forwards,
             )
 
     def _remove_bridge(self, network: Network) -> None:
@@ -216,6 +229,7 @@ class Networks:
 
     def create(self, request: NetworkRequest) -> Network:
         """Make a bridge network. Raises InvalidParameter, Conflict, Forbidden, NotFound (driver), NotImplementedHere."""
+        request = replace(request, options={**self._defaults, **request.options})
         with self._lock, ExitStack() as undo:
             made = self._settle(lambda host: make_network(request, host, self.list(), self._pools))
             undo.callback(self._known.forget, made)

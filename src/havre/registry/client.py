@@ -79,6 +79,13 @@ class Client:
         self._tokens = Tokens(self._pool)
         self._schemes: dict[str, str] = {}  # what domains that may be plain were found to speak
 
+    def retarget(self, insecure_registries: Sequence[str], mirrors: Sequence[str]) -> None:
+        """Take other lists, as the constructor's; requests that are on their way end as they began. Raises InvalidParameter."""
+        mirrored = _mirrors(mirrors)
+        self._trust.trust(insecure_registries)
+        self._mirrors = mirrored
+        self._schemes.clear()
+
     def close(self) -> None:
         self._pool.close()
 

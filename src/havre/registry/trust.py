@@ -18,10 +18,17 @@ class Trust:
     """The rules of `insecure-registries` (names, CIDRs) and of certs.d/<host[:port]>/{*.crt, *.cert, *.key}."""
 
     def __init__(self, insecure: Sequence[str] = (), certs: Sequence[str] = CERTS_DIRS) -> None:
-        self._names = frozenset(_bare(one) for one in insecure if "/" not in _bare(one))
-        self._networks = tuple(_network(_bare(one)) for one in insecure if "/" in _bare(one))
+        self._names: frozenset[str] = frozenset()
+        self._networks: tuple[Network, ...] = ()
+        self.trust(insecure)
         self.certs = tuple(certs)
         self._contexts: dict[tuple[Origin, bool], tuple[object, ssl.SSLContext]] = {}
+
+    def trust(self, insecure: Sequence[str]) -> None:
+        """Set which registries need not prove who they are. Raises InvalidParameter, and then nothing is changed."""
+        networks = tuple(_network(_bare(one)) for one in insecure if "/" in _bare(one))
+        self._names = frozenset(_bare(one) for one in insecure if "/" not in _bare(one))
+        self._networks = networks
 
     async def is_insecure(self, origin: Origin) -> bool:
         """Whether plain http and unproved TLS are fine: named in the configuration, or on this machine with no CA set up for it."""
