@@ -15,8 +15,8 @@ async def create(call: Call) -> None:
 
 
 async def start(call: Call) -> None:
-    """Errors of the request come before the hijack, with a status. A command that cannot run is told inside the stream, as
-    dockerd does: stock clients print it there and take 126 or 127 from the exec's inspect."""
+    """Errors of the request come before the hijack, with a status. What goes wrong inside the container (no such command,
+    user, directory) is told in the stream, as dockerd does: stock clients print it there and take 126 or 127 from the inspect."""
     request = call.request
     body = await decode.body(request, ExecStart)
     size = tuple(body.console_size or (0, 0))
@@ -24,7 +24,7 @@ async def start(call: Call) -> None:
     try:
         stream = await running.start(call.rooms, call.name, detach=bool(body.detach), tty_size=rows_cols)
     except HavreError as error:
-        if body.detach or error.exit_code not in (126, 127):
+        if body.detach or call.rooms.execs.find(call.name).error != str(error):
             raise
         await _tell_in_stream(call, f"OCI runtime exec failed: {error}\r\n".encode())
         return
@@ -36,7 +36,8 @@ async def start(call: Call) -> None:
     except BaseException:
         stream.sock.close()
         raise
-    await duplex.pump(stream.sock)
+    if await duplex.pump(stream.sock, stream.keys):
+        stream.detached()
 
 
 async def _tell_in_stream(call: Call, text: bytes) -> None:

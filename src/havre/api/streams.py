@@ -48,38 +48,37 @@ async def attach(call: Call) -> None:
     request = call.request
     await request.drain()  # dockerode sends a body, which is no stdin
     wanted = {name: decode.flag(request, name) for name in ("stdin", "stdout", "stderr", "stream", "logs")}
-    found = await attaching.attach(call.rooms, call.name, **wanted)
+    keys = decode.text(request, "detachKeys")
+    found = await attaching.attach(call.rooms, call.name, **wanted, detach_keys=keys)
     try:
         duplex = await request.hijack(content_type(call, found.tty))
         if found.before is not None:
-            async for stream, _, line in found.before.lines:
-                await duplex.write(line if found.tty else frame(stream, line))
-    except BaseException:
-        if found.sock is not None:
-            found.sock.close()
-        raise
-    if found.sock is not None:
-        await duplex.pump(found.sock)
+            async for stream, data in found.before:
+                await duplex.write(data if found.tty else frame(stream, data))
+        if found.sock is not None and await duplex.pump(found.sock, found.keys):
+            found.detached()
+    finally:
+        found.close()
 
 
 async def attach_websocket(call: Call) -> None:
     """The same over a WebSocket, never multiplexed; the stream flags count from API 1.42 on, before it is all of them."""
+    request = call.request
     every = call.version < (1, 42)
-    wanted = {name: every or decode.flag(call.request, name) for name in ("stdin", "stdout", "stderr")}
-    found = await attaching.attach(
-        call.rooms, call.name, **wanted, stream=True, logs=decode.flag(call.request, "logs")
-    )
+    wanted = {name: every or decode.flag(request, name) for name in ("stdin", "stdout", "stderr")}
+    wanted |= {"stream": True, "logs": decode.flag(request, "logs")}
+    keys = decode.text(request, "detachKeys")
+    found = await attaching.attach(call.rooms, call.name, **wanted, detach_keys=keys)
     try:
-        ws = await websocket.accept(call.request)
+        ws = await websocket.accept(request)
         if found.before is not None:
-            async for _, _, line in found.before.lines:
-                await ws.send(line)
-    except BaseException:
-        if found.sock is not None:
-            found.sock.close()
-        raise
-    if found.sock is not None:
-        await ws.pump(found.sock, (lambda data: data) if found.tty else Unframe().feed)
+            async for _, data in found.before:
+                await ws.send(data)
+        transform = (lambda data: data) if found.tty else Unframe().feed
+        if found.sock is not None and await ws.pump(found.sock, transform, found.keys):
+            found.detached()
+    finally:
+        found.close()
 
 
 async def logs(call: Call) -> None:

@@ -1,5 +1,7 @@
 """POST /containers/{id}/exec and /exec/{id}/...: one more process in a running container."""
 
+import asyncio
+import base64
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +13,11 @@ from havre.engine.background import report
 from havre.engine.container import Container, check_runs
 from havre.engine.execs import Exec
 from havre.engine.rooms import Rooms
-from havre.errors import Conflict, InvalidParameter
+from havre.errors import CommandNotFound, Conflict, HavreError, InvalidParameter, NotFound
 from havre.runtime import caps
 from havre.runtime.link import Attached, Monitor
+from havre.spec import detach as detaching
+from havre.spec.detach import DetachKeys
 from havre.spec.engine import ExecCreate
 from havre.spec.runplan import ExecPlan
 from havre.tasks import spawn
@@ -23,10 +27,24 @@ EXECS_KEPT = (
 )
 
 
+RESIZE_PATIENCE_S = 10  # how long a resize waits for the start of its exec, as in Docker
+
+
 @dataclass(frozen=True, slots=True)
 class ExecStream:
+    """`sock` carries Docker's multiplexed frames, raw bytes with a tty; `keys` watches what is typed there."""
+
+    rooms: Rooms
+    one: Exec
     sock: socket.socket
     tty: bool
+    keys: DetachKeys | None
+
+    def detached(self) -> None:
+        """The keys were typed: the process goes on."""
+        container = self.rooms.containers.find(self.one.container_id)
+        attributes = {**container.attributes(), "execID": self.one.id}
+        self.rooms.events.publish("container", "exec_detach", container.id, attributes)
 
 
 async def create(rooms: Rooms, ref: str, body: ExecCreate) -> str:
@@ -34,6 +52,7 @@ async def create(rooms: Rooms, ref: str, body: ExecCreate) -> str:
     container = rooms.containers.find(ref)
     if not body.cmd or not body.cmd[0]:
         raise InvalidParameter("No exec command specified")
+    detaching.parse(body.detach_keys or "")
     _check_running(container, ref)
     one = Exec(ids.new_id(), container.id, body)
     rooms.execs.add(one)
@@ -57,8 +76,12 @@ def _check_running(container: Container, ref: str) -> None:
 
 
 def _forget_old(rooms: Rooms, container: Container) -> None:
-    while len(container.execs) > EXECS_KEPT and not rooms.execs.find(container.execs[0]).running:
-        rooms.execs.discard(container.execs.pop(0))
+    """The oldest go first; one that runs stays."""
+    if len(container.execs) > EXECS_KEPT:
+        oldest = next((key for key in container.execs if not rooms.execs.find(key).running), None)
+        if oldest is not None:
+            container.execs.remove(oldest)
+            rooms.execs.discard(oldest)
 
 
 async def start(
@@ -69,9 +92,9 @@ async def start(
     container = rooms.containers.find(one.container_id)
     if one.started:
         raise Conflict(
-            f"exec command {exec_id} has already run"
+            f"Error: Exec command {exec_id} has already run"
             if not one.running
-            else f"exec {exec_id} is already running"
+            else f"Error: Exec command {exec_id} is already running"
         )
     _check_running(container, container.id)
     if container.monitor is None:
@@ -106,19 +129,21 @@ async def _start(
     try:
         one.pid = await monitor.exec(plan, attached)
     except BaseException as error:
-        if isinstance(error, InvalidParameter) and error.exit_code == InvalidParameter.exit_code:
-            error.exit_code = (
-                126  # a user that is not there: told in the stream, as whatever the runtime finds wrong
-            )
-        one.running, one.exit_code, one.error = False, getattr(error, "exit_code", 126), str(error)
+        one.running, one.error = False, str(error)
+        one.exit_code = CommandNotFound.exit_code if isinstance(error, CommandNotFound) else 126
         execrecords.forget(rooms, one)
         if ours is not None:
             ours.close()
         raise
     finally:
+        one.begun.set()
         if attached is not None:
             attached.sock.close()
-    return ExecStream(ours, bool(body.tty)) if ours is not None else None
+    if ours is None:
+        return None
+    watched = body.tty and body.attach_stdin
+    keys = DetachKeys(detaching.parse(body.detach_keys or "")) if watched else None
+    return ExecStream(rooms, one, ours, bool(body.tty), keys)
 
 
 def make_plan(rooms: Rooms, container: Container, one: Exec, tty_size: tuple[int, int]) -> ExecPlan:
@@ -167,15 +192,20 @@ def find_again(rooms: Rooms, container: Container, monitor: Monitor, execs: Sequ
             execrecords.forget(rooms, one)
             continue
         one.started = one.running = True
+        one.begun.set()
         spawn(f"exec {one.id[:12]}", _follow(rooms, container, monitor, one), report)
 
 
 async def resize(rooms: Rooms, exec_id: str, rows: int, cols: int) -> None:
-    """Set the size of its terminal. Raises Conflict when it does not run."""
+    """Set the size of its terminal, after its start if that comes soon. Raises NotFound when it has ended."""
     one = rooms.execs.find(exec_id)
+    try:
+        await asyncio.wait_for(one.begun.wait(), RESIZE_PATIENCE_S)
+    except TimeoutError:
+        raise HavreError("timeout waiting for exec session ready") from None
     container = rooms.containers.find(one.container_id)
     if not one.running or container.monitor is None:
-        raise Conflict(f"exec {exec_id} is not running")
+        raise NotFound(f"No such exec instance: {exec_id}: it has ended")
     await container.monitor.resize(exec_id, rows, cols)
 
 
@@ -198,8 +228,10 @@ def inspect(rooms: Rooms, exec_id: str) -> dict[str, Any]:
         "OpenStdin": bool(body.attach_stdin),
         "OpenStderr": bool(body.attach_stderr),
         "OpenStdout": bool(body.attach_stdout),
-        "CanRemove": one.started and not one.running,
+        "CanRemove": False,  # dockerd's mark for its own cleaning, minutes after the end
         "ContainerID": one.container_id,
-        "DetachKeys": body.detach_keys or "",
+        "DetachKeys": base64.b64encode(
+            detaching.parse(body.detach_keys) if body.detach_keys else b""
+        ).decode(),
         "Pid": one.pid,
     }

@@ -1,5 +1,6 @@
 """The execs of all containers; they live in memory, as in Docker, and end with their container or daemon."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from havre.errors import NotFound
@@ -18,6 +19,7 @@ class Exec:
     pid: int = 0
     exit_code: int | None = None
     error: str = ""
+    begun: asyncio.Event = field(default_factory=asyncio.Event)  # it runs, or could not
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import msgspec
 
 from havre import clock
 from havre.engine import security
-from havre.engine.container import ContainerRecord, MountPoint
+from havre.engine.container import Container, ContainerRecord, MountPoint
 from havre.engine.endpoints import find, live
 from havre.engine.plan import log_file
 from havre.engine.ports import port_map
@@ -43,7 +43,7 @@ def inspect(rooms: Rooms, ref: str, *, size: bool = False) -> dict[str, Any]:
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "ExecIDs": [exec_id for exec_id in container.execs if rooms.execs.find(exec_id).running] or None,
+        "ExecIDs": _exec_ids(rooms, container),
         "HostConfig": host_config(record, rooms),
         "GraphDriver": _graph_driver(rooms, record.id),
         "Mounts": [mount_dict(point) for point in record.mounts if point.type != "tmpfs"],
@@ -54,6 +54,12 @@ def inspect(rooms: Rooms, ref: str, *, size: bool = False) -> dict[str, Any]:
         found["SizeRw"] = rooms.images.snapshots.usage(record.id)
         found["SizeRootFs"] = found["SizeRw"] + image_size(rooms, record)
     return found
+
+
+def _exec_ids(rooms: Rooms, container: Container) -> list[str] | None:
+    """Those that run or are still to be started."""
+    execs = [rooms.execs.find(exec_id) for exec_id in container.execs]
+    return [one.id for one in execs if one.running or not one.started] or None
 
 
 def image_size(rooms: Rooms, record: ContainerRecord) -> int:

@@ -14,7 +14,7 @@ from havre.engine.files import write_files
 from havre.engine.ports import parse_requests
 from havre.engine.rooms import Rooms
 from havre.errors import HavreError, of_os
-from havre.runtime.link import Monitor
+from havre.runtime.link import Attached, Monitor
 from havre.spec.endpoint import Endpoint
 from havre.spec.runplan import RunPlan
 from havre.tasks import in_disk_thread, in_net_thread
@@ -29,6 +29,7 @@ async def launch(rooms: Rooms, container: Container) -> Monitor:
             undo.push_async_callback(_end, container, monitor)
             _record_started(rooms, container, monitor)
             undo.pop_all()
+            late, container.attaching = container.attaching, []
     except OSError as error:
         failure = of_os(error, "cannot start the container")
         _record_failed(rooms, container, failure, was)
@@ -40,6 +41,7 @@ async def launch(rooms: Rooms, container: Container) -> Monitor:
         for attached in container.attaching:
             attached.sock.close()
         container.attaching.clear()
+    await _hand_over(late, monitor)
     rooms.events.publish("container", "start", container.id, container.attributes())
     return monitor
 
@@ -66,10 +68,26 @@ async def _bring_up(rooms: Rooms, container: Container, undo: AsyncExitStack) ->
     made = plan.make(record, settings, asked)
     if made["config"].get("hooks"):
         await in_disk_thread(_write_bundle, made)
-    monitor = await rooms.runtime.start(made, tuple(container.attaching))
+    first, container.attaching = container.attaching, []
+    try:
+        monitor = await rooms.runtime.start(made, tuple(first))
+    finally:
+        for attached in first:
+            attached.sock.close()
     for text in monitor.warnings:
         log.warn("started without everything that was asked for", id=record.id[:12], why=text)
     return monitor
+
+
+async def _hand_over(late: list[Attached], monitor: Monitor) -> None:
+    """Clients that came while it was being started."""
+    for attached in late:
+        try:
+            await monitor.attach(attached)
+        except HavreError:
+            pass  # it has ended already: the client sees the end of output
+        finally:
+            attached.sock.close()
 
 
 def _write_bundle(made: RunPlan) -> None:

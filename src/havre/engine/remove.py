@@ -49,6 +49,9 @@ async def remove_container(rooms: Rooms, container: Container, *, force: bool) -
         rooms.execs.discard(exec_id)
     if container.feed is not None:
         container.feed.end()
+    for attached in container.attaching:
+        attached.sock.close()
+    container.attaching.clear()
     wake(container.on_exit, container.state.exit_code)
     wake(container.on_remove, container.state.exit_code)
     rooms.events.publish("container", "destroy", container.id, container.attributes())

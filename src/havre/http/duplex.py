@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import socket
 import struct
+from typing import Protocol
 
 from havre.http.connection import Connection, Gone
 
@@ -18,6 +19,12 @@ STEP_BYTES = 65536
 OUTPUT_STEP_BYTES = 262144
 
 
+class Keys(Protocol):
+    """Watches a client's input for what ends it: see spec/detach.py."""
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]: ...
+
+
 class Duplex:
     """What hijack() gives. `hasty` is a client that loses output which arrives together with the head."""
 
@@ -25,6 +32,7 @@ class Duplex:
         self.connection = connection
         self._hasty = hasty
         self._head_read = False
+        self._detached = False
 
     async def wait_head_read(self) -> None:
         """Hold the first output until the client has taken the head out of the socket, at most HEAD_READ_S.
@@ -54,12 +62,13 @@ class Duplex:
         await self.wait_head_read()
         await self.connection.write(data)
 
-    async def pump(self, sock: socket.socket) -> None:
+    async def pump(self, sock: socket.socket, keys: Keys | None = None) -> bool:
         """Carry bytes between the client and `sock` until the output ends or the client has left; closes `sock`.
 
         A client that has left may have written input which is still to be read: that is delivered, output is dropped.
+        Returns whether the client has typed `keys`.
         """
-        upward = asyncio.get_running_loop().create_task(self._to_socket(sock), name="hijack input")
+        upward = asyncio.get_running_loop().create_task(self._to_socket(sock, keys), name="hijack input")
         try:
             await self._from_socket(sock)
         except OSError:
@@ -71,8 +80,9 @@ class Duplex:
             sock.close()
         if not self.connection.gone:
             self.connection.end_output()
+        return self._detached
 
-    async def _to_socket(self, sock: socket.socket) -> None:
+    async def _to_socket(self, sock: socket.socket, keys: Keys | None) -> None:
         """Client to socket. The client's half-close becomes ours, its leaving shuts the socket down."""
         loop = asyncio.get_running_loop()
         ended = False
@@ -87,14 +97,16 @@ class Duplex:
         if self.connection.gone:
             left()
         try:
-            while data := await self.connection.read_some(STEP_BYTES):
+            while not self._detached and (data := await self.connection.read_some(STEP_BYTES)):
+                if keys is not None:
+                    data, self._detached = keys.feed(data)
                 await loop.sock_sendall(sock, data)
         except OSError:
             await (
                 self.connection.discard_input()
             )  # the container has closed its input; what it still says goes on
         ended = True
-        shut(sock, socket.SHUT_RDWR if self.connection.gone else socket.SHUT_WR)
+        shut(sock, socket.SHUT_RDWR if self.connection.gone or self._detached else socket.SHUT_WR)
 
     async def _from_socket(self, sock: socket.socket) -> None:
         """Socket to client; once the client has left, to nowhere."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from havre.errors import InvalidParameter
 from havre.http.connection import Connection, Gone
-from havre.http.duplex import STEP_BYTES, shut
+from havre.http.duplex import STEP_BYTES, Keys, shut
 from havre.http.request import Request
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -58,6 +58,7 @@ class WebSocket:
         self._connection = connection
         self._buffer = b""
         self._closed = False
+        self._detached = False
 
     async def send(self, data: bytes) -> None:
         await self._connection.write(frame(BINARY, data))
@@ -107,13 +108,15 @@ class WebSocket:
             self._closed = True
             await self._connection.write(frame(CLOSE, code.to_bytes(2, "big")))
 
-    async def pump(self, sock: socket.socket, decode: Callable[[bytes], bytes]) -> None:
+    async def pump(
+        self, sock: socket.socket, decode: Callable[[bytes], bytes], keys: Keys | None = None
+    ) -> bool:
         """Carry bytes between the client and a container's socket until either ends; closes `sock`.
 
-        `decode` turns what the socket says into what the client gets.
+        `decode` turns what the socket says into what the client gets. Returns whether the client has typed `keys`.
         """
         loop = asyncio.get_running_loop()
-        inward = loop.create_task(self._inward(sock), name="websocket input")
+        inward = loop.create_task(self._inward(sock, keys), name="websocket input")
         self._connection.on_leave = lambda: shut(sock, socket.SHUT_RDWR)
         try:
             while data := await loop.sock_recv(sock, STEP_BYTES):
@@ -127,13 +130,18 @@ class WebSocket:
             inward.cancel()
             await asyncio.gather(inward, return_exceptions=True)
             sock.close()
+        return self._detached
 
-    async def _inward(self, sock: socket.socket) -> None:
+    async def _inward(self, sock: socket.socket, keys: Keys | None) -> None:
         """Client to socket. A WebSocket has no half-close: the client's close ends both ways."""
         loop = asyncio.get_running_loop()
         try:
             async for data in self.messages():
+                if keys is not None:
+                    data, self._detached = keys.feed(data)
                 await loop.sock_sendall(sock, data)
+                if self._detached:
+                    break
         except InvalidParameter:
             with contextlib.suppress(Gone):
                 await self.close(BROKEN)

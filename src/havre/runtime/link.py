@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -43,6 +44,14 @@ class Probed(NamedTuple):
     code: int
     timed_out: bool
     output: bytes  # its beginning, at most 4096 bytes and three dots
+
+
+class Said(NamedTuple):
+    """What a container had said when a client was attached: the rows of its log up to a time, and what was begun behind them."""
+
+    nanos: int
+    stdout: bytes
+    stderr: bytes
 
 
 class Runtime:
@@ -365,9 +374,10 @@ class Monitor:
             raise
         return await future
 
-    async def attach(self, attached: Attached) -> None:
-        """Give a client's socket to the container. Raises NotFound when it has ended."""
-        await self._request("attach", attached.flags, [attached.sock.fileno()])
+    async def attach(self, attached: Attached) -> Said:
+        """Give a client's socket to the container; return what was said before it. Raises NotFound when it has ended."""
+        found = await self._request("attach", attached.flags, [attached.sock.fileno()])
+        return Said(*found) if found else Said(time.time_ns(), b"", b"")  # a monitor of an older Havre
 
     async def exec(self, plan: ExecPlan, attached: Attached | None) -> int:
         """Start one more process; return its pid on the host. Raises the same errors as start, NotFound when the container ends."""

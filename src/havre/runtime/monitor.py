@@ -228,8 +228,8 @@ class Monitor:
             control.send(reply)
 
     def _attach(self, control: Control, number: int, rest: "list[Any]", fds: list[int]) -> "tuple[Any, ...]":
-        self._streams.attach(socket.socket(fileno=fds.pop()), *rest)
-        return number, "ok", None
+        said = self._streams.attach(socket.socket(fileno=fds.pop()), *rest)
+        return number, "ok", said
 
     def _resize(self, control: Control, number: int, rest: "list[Any]", fds: list[int]) -> "tuple[Any, ...]":
         exec_id, rows, cols = rest

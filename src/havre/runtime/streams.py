@@ -18,6 +18,7 @@ BUFFER_BYTES = 1 << 20
 STUCK_S = 2.0
 LAST_READS = 1024  # a full pipe is at most 16 of them (pipe-max-size); a stray that writes on must not keep the monitor
 STDOUT, STDERR = 1, 2
+LOG_PIECE_BYTES = 16384  # a longer line is logged in pieces (logs/lines.py): what is begun is shorter
 TIOCGPTPEER, TIOCSWINSZ = 0x5441, 0x5414  # asm-generic/ioctls.h
 SLAVE_FLAGS = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
 _NAMES = {STDOUT: b"stdout", STDERR: b"stderr"}
@@ -57,6 +58,8 @@ class Streams:
         self._tty = tty
         self._keep_stdin = keep_stdin  # open_stdin without stdin_once: a client that leaves does not end it
         self.log = log
+        self._logged_nanos = time.time_ns()  # what is in the log from a life before is older
+        self._begun = {STDOUT: b"", STDERR: b""}  # what was said behind the last newline: not in the log yet
         self._sources: dict[int, int] = {}
         self._stdin = -1
         self._slave = -1  # held, so that the master lives on when the process closes its terminal for a while
@@ -165,13 +168,21 @@ class Streams:
 
     def _deliver(self, stream: int, data: bytes) -> None:
         if self.log is not None:
-            self.log.write(_NAMES[stream], data, time.time_ns())
+            self._write_log(self.log, stream, data)
         if self.clients:
             framed = data if self._tty else bytes((stream, 0, 0, 0)) + len(data).to_bytes(4, "big") + data
             for client in list(self.clients):
                 if client.outputs & stream:
                     self._send(client, framed)
             self._hold_back()
+
+    def _write_log(self, log: "LogWriter", stream: int, data: bytes) -> None:
+        """No two reads share a time, so that a time says what was logged before an attach and what came after it."""
+        self._logged_nanos = max(time.time_ns(), self._logged_nanos + 1)
+        log.write(_NAMES[stream], data, self._logged_nanos)
+        end = data.rfind(b"\n") + 1
+        begun = data[end:] if end else self._begun[stream] + data
+        self._begun[stream] = begun[len(begun) // LOG_PIECE_BYTES * LOG_PIECE_BYTES :]
 
     def _send(self, client: Client, data: bytes) -> None:
         if not client.chunks:
@@ -233,13 +244,19 @@ class Streams:
 
     # clients and their input
 
-    def attach(self, sock: socket.socket, stdin: bool, stdout: bool, stderr: bool) -> None:
-        """Add a client; with a tty stdout carries everything."""
+    def attach(
+        self, sock: socket.socket, stdin: bool, stdout: bool, stderr: bool
+    ) -> tuple[int, bytes, bytes]:
+        """Add a client; with a tty stdout carries everything.
+
+        Return what was said before: the time of the last rows in the log, and what stdout and stderr have begun behind them.
+        """
         sock.setblocking(False)
         outputs = STDOUT * (stdout or (self._tty and stderr)) | STDERR * stderr
         client = Client(sock, stdin, outputs)
         self.clients.append(client)
         self._watch_client(client)
+        return self._logged_nanos, self._begun[STDOUT], self._begun[STDERR]
 
     def _watch_client(self, client: Client) -> None:
         events = OUT if client.chunks else 0
