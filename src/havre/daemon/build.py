@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from havre.daemon.config import Config
-from havre.daemon.host import ask_host
+from havre.daemon.host import ask_host, reserved_bridges
 from havre.engine.containers import Containers
 from havre.engine.events import Events
 from havre.engine.execs import Execs
@@ -38,6 +38,7 @@ async def build_rooms(config: Config, zygote: socket.socket) -> Rooms:
         fixed_cidr=config.fixed_cidr,
         defaults=config.network_defaults,
         forwards=config.ip_forward,
+        reserved=() if config.bridge_given else reserved_bridges(),
     )
     images, _ = await asyncio.gather(
         in_disk_thread(Images, settings.data_root / "image", records), in_net_thread(networks.start)

@@ -47,6 +47,7 @@ class Config:
     log_level: str
     log_format: str
     bridge: str
+    bridge_given: bool
     bip: str
     pools: tuple[str, ...]
     bridge_options: Mapping[str, str]  # of the default bridge: --icc, --ip, --ip-masq, --mtu
@@ -63,9 +64,16 @@ class Config:
 
 
 def make(
-    values: Mapping[str, Any], *, ignored: tuple[str, ...] = (), later: Mapping[str, str] | None = None
+    values: Mapping[str, Any],
+    *,
+    ignored: tuple[str, ...] = (),
+    later: Mapping[str, str] | None = None,
+    as_dockerd: bool = False,
 ) -> Config:
-    """Return the checked configuration of merged keys (daemon.json names). Raises InvalidParameter naming the key."""
+    """Return the checked configuration of merged keys (daemon.json names). Raises InvalidParameter naming the key.
+
+    `as_dockerd`: it takes the place of a dockerd, docker0 included.
+    """
     _check_storage(values.get("storage-driver") or "")
     data_root = Path(os.path.realpath(values.get("data-root") or DATA_ROOT))
     exec_root = Path(os.path.realpath(values.get("exec-root") or EXEC_ROOT))
@@ -84,6 +92,7 @@ def make(
         log_level="debug" if values.get("debug") else _one_of("log-level", values, ("info", *log.LEVELS)),
         log_format=_one_of("log-format", values, ("text", "json")),
         bridge=values.get("bridge") or "docker0",
+        bridge_given=bool(values.get("bridge")) or as_dockerd,
         bip=values.get("bip") or "",
         pools=tuple(_pool(each) for each in values.get("default-address-pools") or []),
         bridge_options=_bridge_options(values),

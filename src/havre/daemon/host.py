@@ -3,12 +3,16 @@
 import os
 import platform
 import socket
+from collections.abc import Sequence
 
 from havre.engine.rooms import Host
 from havre.runtime.cgroup.layout import host_layout
 from havre.runtime.cgroup.layout import version as cgroup_version
 from havre.runtime.cgroup.support import ask
 from havre.spec.platform import host_platform
+
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+INSTALLER, HEAD_BYTES = b"Havre's install.sh", 300  # our own stub named dockerd says so in its second line
 
 
 def ask_host() -> Host:
@@ -26,6 +30,18 @@ def ask_host() -> Host:
         apparmor=_has_apparmor(),
         support=ask(host_layout()),
     )
+
+
+def reserved_bridges(folders: Sequence[str] = SYSTEM_FOLDERS) -> tuple[str, ...]:
+    """Names of bridges to leave free: where a dockerd is installed, it would take over a docker0 that it finds when it starts."""
+    for folder in folders:
+        try:
+            with open(os.path.join(folder, "dockerd"), "rb") as file:
+                if INSTALLER not in file.read(HEAD_BYTES):
+                    return ("docker0",)
+        except OSError:
+            continue
+    return ()
 
 
 def _operating_system() -> str:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -85,13 +85,13 @@ def is_ours(link: Link | None, instance: str, network_id: str) -> bool:
     return link is not None and link.kind == "bridge" and link.alias == alias_of(instance, network_id)
 
 
-def free_name(wanted: str, links: dict[str, Link]) -> str:
+def free_name(wanted: str, links: dict[str, Link], reserved: Collection[str] = ()) -> str:
     """Return the wanted name, or with the next number that is free: docker0, docker1, ..."""
     stem = wanted.rstrip("0123456789")
     first = int(wanted[len(stem) :] or 0)
     for number in range(first, first + MAX_NAME_TRIES):
         name = wanted if number == first else f"{stem}{number}"
-        if name not in links and len(name) < netlink.IFNAMSIZ:
+        if name not in links and name not in reserved and len(name) < netlink.IFNAMSIZ:
             return name
     raise Conflict(f"no free name for a bridge like {wanted}")
 

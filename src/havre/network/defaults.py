@@ -1,6 +1,6 @@
 """The networks every instance has: bridge, host and none. Decides the bridge's name and addresses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 
@@ -38,17 +38,21 @@ def default_bridge(
     taken: Sequence[Used] = (),
     options: Mapping[str, str] | None = None,
     fixed_cidr: str = "",
+    reserved: Collection[str] = (),
 ) -> Network:
     """Return the record of the default bridge: as it was while its name and addresses are its own, else the next free.
 
-    `taken` are the subnets of this instance's other networks, whose bridges may not be there yet. Raises InvalidParameter.
+    `taken` are the subnets of this instance's other networks, whose bridges may not be there yet. `reserved` names are not
+    taken for a new bridge, even if they are free. Raises InvalidParameter.
     """
-    network = recorded or _fresh(wanted, host)
+    network = recorded or _fresh(
+        wanted if wanted not in reserved else bridges.free_name(wanted, host.links, reserved), host
+    )
     link = host.links.get(network.bridge)
     if is_foreign(host, wanted, instance, network.id):
         return _adopted(network, host, wanted)
     if link is not None and not bridges.is_ours(link, instance, network.id):
-        network = replace(network, bridge=bridges.free_name(wanted, host.links))
+        network = replace(network, bridge=bridges.free_name(wanted, host.links, reserved))
     if bip:
         subnet, gateway = _bip(bip, [*host.used_besides([network.bridge], routes=False), *taken])
     else:

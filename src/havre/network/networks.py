@@ -49,8 +49,12 @@ class Networks:
         fixed_cidr: str = "",
         defaults: Mapping[str, str] | None = None,
         forwards: bool = True,
+        reserved: Iterable[str] = (),
     ) -> None:
-        """`bridge_options` are the default network's, `defaults` those of networks to come; `forwards`: may set ip_forward."""
+        """`bridge_options` are the default network's, `defaults` those of networks to come; `forwards`: may set ip_forward.
+
+        `reserved`: names of bridges that another daemon will want.
+        """
         self._instance = instance
         self._bridge = bridge
         self._bip = bip
@@ -58,6 +62,7 @@ class Networks:
         self._fixed_cidr = fixed_cidr
         self._defaults = dict(defaults or {})
         self._forwards = forwards
+        self._reserved = frozenset(reserved)
         self._pools = parse_pools(tuple(pools) or DEFAULT_POOLS)
         self._lock = threading.RLock()
         self._known = Known(records)
@@ -152,6 +157,7 @@ class Networks:
             taken=self._known.subnets_besides("bridge"),
             options=self._bridge_options,
             fixed_cidr=self._fixed_cidr,
+            reserved=self._reserved,
         )
         if is_foreign(host, self._bridge, self._instance, found.id):
             self._foreign.add(found.id)
