@@ -64,7 +64,7 @@ def test_the_environment_goes_first() -> None:
         ("http: {adr: x}", "http.adr"),
         ("http: 5000", "http"),
         ("storage: {s3: {bucket: b}}", "s3"),
-        ("proxy: {remoteurl: https://x}", "proxy"),
+        ("proxy: {remoteurl: example.com}", "proxy.remoteurl"),
         ("auth: {silly: {realm: x}}", "auth.silly"),
         ("auth: {htpasswd: {realm: x}}", "auth.htpasswd needs path"),
         ("auth: {token: {realm: x, service: y}}", "auth.token needs issuer"),

@@ -4,6 +4,7 @@ import re
 
 from havre.http.server import Request
 from havre.registry.server.names import Digest, digest
+from havre.registry.server.proxy import Fetch
 from havre.registry.server.refusal import Refused
 from havre.registry.server.service import Service
 from havre.registry.server.storage import unknown_blob
@@ -17,6 +18,10 @@ async def get(service: Service, request: Request, name: str, reference: str) -> 
     """Send a blob, or the part of it that Range names (RFC 9110, one range)."""
     await service.access.check(request, name, ["pull"])
     wanted = digest(reference)
+    if service.upstream is not None and (fetch := await service.upstream.fetch(name, wanted)) is not None:
+        if await _relay(request, fetch):
+            return
+        await fetch.finished()
     # HEAD is how a client decides not to upload: what it relies on must not be collected before its manifest is here.
     find = service.storage.touch if request.method == "HEAD" else service.storage.has_in
     if not await in_disk_thread(find, name, wanted):
@@ -36,6 +41,25 @@ async def get(service: Service, request: Request, name: str, reference: str) -> 
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     status = 206 if "Content-Range" in headers else 200
     await _send(service, request, wanted, start, end, status, headers)
+
+
+async def _relay(request: Request, fetch: Fetch) -> bool:
+    """Send a blob while it arrives; False when it must be here first: parts, heads, and what has just become complete."""
+    if request.method == "HEAD" or request.head.header("range"):
+        return False
+    try:
+        file = await in_disk_thread(fetch.upload.data.open, "rb")
+    except FileNotFoundError:
+        return False
+    try:
+        headers = {"Docker-Content-Digest": str(fetch.digest)}
+        stream = await request.stream(200, "application/octet-stream", **headers)
+        async for data in fetch.chunks(file):
+            await stream.write(data)
+        await stream.end()
+    finally:
+        file.close()
+    return True
 
 
 def read_range(text: str, size: int) -> tuple[int, int]:

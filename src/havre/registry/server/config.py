@@ -13,10 +13,12 @@ DEFAULT_ROOT = "/var/lib/registry"
 DEFAULT_ADDR = ":5000"
 UPLOAD_AGE_S = 7 * 86400  # docker-registry: uploadpurging.age 168h
 UPLOAD_INTERVAL_S = 86400
+PROXY_TTL_S = 168 * 3600  # docker-registry: proxy.ttl
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # Sections and keys that are known. What is here and not read below has no meaning for this server, or is refused by _refuse_missing.
 _KNOWN: dict[str, frozenset[str]] = {
     "": frozenset("version log storage auth http proxy health validation loglevel quota".split()),
+    "proxy": frozenset("remoteurl username password ttl".split()),
     "log": frozenset("level formatter fields accesslog".split()),
     "storage": frozenset("filesystem delete maintenance cache redirect tag".split()),
     "storage.filesystem": frozenset("rootdirectory maxthreads".split()),
@@ -74,6 +76,16 @@ class TokenAuth:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """proxy: the registry this one is a pull-through cache of."""
+
+    remote_url: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ttl_s: float = PROXY_TTL_S  # 0: content is kept for ever
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One registry's config.yml."""
 
@@ -92,6 +104,7 @@ class Config:
     upload_interval_s: float = UPLOAD_INTERVAL_S  # 0: uploads are never purged
     check_parts: bool = True
     quota_bytes: int = 0
+    proxy: ProxyConfig | None = None
     log_level: str = "info"
     access_log: bool = True
 
@@ -132,8 +145,6 @@ def _check_keys(value: Mapping[str, Any], section: str) -> None:
             raise NotImplementedHere(
                 f"config.yml: storage driver {key} is not there yet", hint="storage.filesystem"
             )
-        if section == "" and key == "proxy" and inner:
-            raise NotImplementedHere("config.yml: proxy is not there yet", hint="leave proxy out")
         if section in _KNOWN and key not in _KNOWN[section]:
             raise InvalidParameter(f"config.yml: unknown key {where}")
         if where in _KNOWN and inner is not None:
@@ -166,6 +177,7 @@ def _config(value: dict[str, Any]) -> Config:
         else 0,
         check_parts=not _section(value, "validation").get("disabled"),
         quota_bytes=int(value.get("quota") or 0),
+        proxy=_proxy(_section(value, "proxy")),
         log_level=str(_section(value, "log").get("level") or value.get("loglevel") or "info"),
         access_log=not _section(_section(value, "log"), "accesslog").get("disabled"),
     )
@@ -222,6 +234,22 @@ def _tls(value: Mapping[str, Any]) -> TlsFiles | None:
         Path(value["certificate"]),
         Path(value["key"]),
         tuple(Path(one) for one in value.get("clientcas") or []),
+    )
+
+
+def _proxy(value: Mapping[str, Any]) -> ProxyConfig | None:
+    if not value:
+        return None
+    url = str(value.get("remoteurl") or "")
+    if not url.startswith(("http://", "https://")) or not url.partition("://")[2].strip("/"):
+        raise InvalidParameter(
+            f"config.yml: proxy.remoteurl {url!r} is no URL", hint="remoteurl: https://registry-1.docker.io"
+        )
+    return ProxyConfig(
+        url,
+        str(value.get("username") or ""),
+        str(value.get("password") or ""),
+        seconds(value.get("ttl", PROXY_TTL_S)),
     )
 
 

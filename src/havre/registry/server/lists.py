@@ -19,11 +19,18 @@ CATALOG_PAGE = 100  # docker-registry's default
 async def tags(service: Service, request: Request, name: str) -> None:
     """A page of a repository's tags."""
     await service.access.check(request, name, ["pull"])
-    if not await in_disk_thread(service.storage.has_repository, name):
-        raise Refused("NAME_UNKNOWN", "repository name not known to registry", {"name": name})
-    found = await in_disk_thread(service.repository(name).tags)
+    if service.upstream is not None:
+        found = await service.upstream.tags(name)
+    else:
+        found = await in_disk_thread(_tags, service, name)
     page, more = _page(request, found, MAX_PAGE)
     await _answer(request, {"name": name, "tags": page}, f"/v2/{name}/tags/list", page if more else [])
+
+
+def _tags(service: Service, name: str) -> list[str]:
+    if not service.storage.has_repository(name):
+        raise Refused("NAME_UNKNOWN", "repository name not known to registry", {"name": name})
+    return service.repository(name).tags()
 
 
 async def catalog(service: Service, request: Request) -> None:

@@ -16,6 +16,8 @@ MAX_TAGS = 32  # in one push by digest
 async def get(service: Service, request: Request, name: str, reference: str) -> None:
     """Send a manifest byte for byte."""
     await service.access.check(request, name, ["pull"])
+    if service.upstream is not None:
+        await service.upstream.bring_manifest(name, reference)
     stored = await in_disk_thread(service.repository(name).get, reference)
     headers = {"Docker-Content-Digest": str(stored.digest), "ETag": f'"{stored.digest}"'}
     if str(stored.digest) in request.head.header("if-none-match"):

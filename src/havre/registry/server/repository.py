@@ -60,6 +60,13 @@ class Repository:
             raise self._unknown(reference) from None
         return Stored(digest, data, reading.read(data).media_type)
 
+    def touch(self, digest: Digest) -> None:
+        """Somebody has asked for a manifest: it is young again."""
+        try:
+            os.utime(self._layout.revision(self.name, digest))
+        except FileNotFoundError:
+            pass  # it was deleted meanwhile
+
     def put(self, digest: Digest, data: bytes, manifest: Manifest, tags: list[str], *, check: bool) -> None:
         """Keep a manifest whose digest was checked, and name it. Raises Refused MANIFEST_BLOB_UNKNOWN when `check` finds a part missing."""
         if check:

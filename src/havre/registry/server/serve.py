@@ -14,6 +14,7 @@ from havre.registry.server import collect
 from havre.registry.server.access import Everybody, Htpasswd
 from havre.registry.server.config import Config, TlsFiles, parse_address
 from havre.registry.server.metrics import Metrics
+from havre.registry.server.proxy import Upstream
 from havre.registry.server.refusal import Refused
 from havre.registry.server.routes import VERSION, handler, refuse
 from havre.registry.server.service import Access, Rules, Service
@@ -44,8 +45,10 @@ async def open_doors(config: Config) -> list[Listening]:
     """Listen for clients, and for whoever watches. Raises InvalidParameter, Conflict."""
     storage = Storage(config.root)
     access, issuer = _access(config)
-    rules = Rules(config.delete, config.read_only, config.check_parts, config.quota_bytes)
-    answer = handler(Service(storage, access, rules))
+    upstream = Upstream(storage, config.proxy) if config.proxy else None
+    read_only = config.read_only or upstream is not None
+    rules = Rules(config.delete, read_only, config.check_parts, config.quota_bytes)
+    answer = handler(Service(storage, access, rules, upstream))
     if issuer is not None:
         answer = _with_issuer(answer, issuer, urlsplit(config.token.realm).path if config.token else "")
     metrics = Metrics()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from havre.http.server import Request
+from havre.registry.server.proxy import Upstream
 from havre.registry.server.repository import Repository
 from havre.registry.server.storage import Storage
 from havre.registry.server.upload import Upload
@@ -42,6 +43,7 @@ class Service:
     storage: Storage
     access: Access
     rules: Rules = Rules()
+    upstream: Upstream | None = None  # this is a pull-through cache
     _locks: dict[str, tuple[asyncio.Lock, int]] = field(default_factory=dict)
     uploads: "OrderedDict[str, tuple[Upload, asyncio.Lock]]" = field(default_factory=OrderedDict)
 

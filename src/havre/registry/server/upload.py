@@ -15,7 +15,7 @@ from havre.registry.server.storage import Storage, hash_file, make_folders, remo
 
 
 class Upload:
-    """An upload session; `size` bytes are here."""
+    """An upload session; `size` bytes are in the file `data`."""
 
     def __init__(self, storage: Storage, name: str, key: str, size: int) -> None:
         self.name = name
@@ -23,12 +23,12 @@ class Upload:
         self.size = size
         self._storage = storage
         self._folder = storage.layout.upload(name, key)
-        self._data = self._folder / "data"
+        self.data = self._folder / "data"
         self._hash = hashlib.sha256() if not size else None  # None: only the file knows
 
     def append(self, data: bytes) -> None:
         """Write at the end. Raises OSError; what was not written whole does not count."""
-        with self._data.open("r+b") as file:
+        with self.data.open("r+b") as file:
             file.seek(self.size)
             file.truncate()
             file.write(data)
@@ -39,7 +39,7 @@ class Upload:
     def cut(self, size: int) -> None:
         """Forget what came behind `size`."""
         if size != self.size:
-            os.truncate(self._data, size)
+            os.truncate(self.data, size)
             self.size, self._hash = size, None
 
     def commit(self, digest: Digest) -> None:
@@ -49,15 +49,15 @@ class Upload:
             self.cancel()
             detail = {"digest": str(digest), "received": f"{digest.algorithm}:{found}", "size": self.size}
             raise Refused("DIGEST_INVALID", "provided digest did not match uploaded content", detail)
-        with self._data.open("rb+") as file:
+        with self.data.open("rb+") as file:
             os.fsync(file.fileno())
-        self._storage.adopt(self.name, self._data, digest)
+        self._storage.adopt(self.name, self.data, digest)
         self.cancel()
 
     def _digest(self, algorithm: str) -> str:
         if self._hash is not None and algorithm == "sha256":
             return self._hash.hexdigest()
-        return hash_file(self._data, algorithm)
+        return hash_file(self.data, algorithm)
 
     def cancel(self) -> None:
         remove_tree(self._folder)
