@@ -127,5 +127,5 @@ def _match(event: Mapping[str, Any], key: str, value: str) -> bool:
         if event["Type"] == key:
             name = attributes.get("name", "")
             return bool(actor.startswith(value) or name.startswith(value.removeprefix("/")))
-        return bool(attributes.get(key) == value)
+        return False  # a container's joining a network is the network's event
     return bool(key == "scope" and event["scope"] == value)

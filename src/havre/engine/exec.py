@@ -12,6 +12,7 @@ from havre.engine import execrecords, merge, security
 from havre.engine.background import report
 from havre.engine.container import Container, check_runs
 from havre.engine.execs import Exec
+from havre.engine.plan import rlimits
 from havre.engine.rooms import Rooms
 from havre.errors import CommandNotFound, Conflict, HavreError, InvalidParameter, NotFound
 from havre.runtime import caps
@@ -161,6 +162,7 @@ def make_plan(rooms: Rooms, container: Container, one: Exec, tty_size: tuple[int
         "cwd": body.working_dir or config.working_dir or "/",
         "capabilities": caps.oci_capabilities(names),
         "noNewPrivileges": words.no_new_privileges,
+        "rlimits": rlimits(record, rooms.settings),
         "oomScoreAdj": host.oom_score_adj or 0,
     }
     if not privileged:

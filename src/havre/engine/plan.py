@@ -130,7 +130,7 @@ def _process(
         "cwd": config.working_dir or "/",
         "capabilities": caps.oci_capabilities(names),
         "noNewPrivileges": words.no_new_privileges,
-        "rlimits": _rlimits(record, settings),
+        "rlimits": rlimits(record, settings),
         "oomScoreAdj": host.oom_score_adj or 0,
     }
     if words.apparmor and asked.apparmor:
@@ -140,7 +140,7 @@ def _process(
     return process
 
 
-def _rlimits(record: ContainerRecord, settings: Settings) -> list[dict[str, Any]]:
+def rlimits(record: ContainerRecord, settings: Settings) -> list[dict[str, Any]]:
     wanted = dict(settings.default_ulimits)
     for limit in record.host_config.ulimits or []:
         wanted[limit.name or ""] = (limit.soft or 0, limit.hard or 0)
