@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
         from havre.daemon.__main__ import main as daemon_main
 
         return daemon_main(words[1:] if words[:1] == ["daemon"] else words)
-    if words[:1] == ["registry"]:
+    if words[:1] == ["registry"] and words[1:2] != ["image"]:
         from havre.registry.server.command import main as registry_main
 
         return registry_main(words[1:])

@@ -88,6 +88,7 @@ INNER = {
     "network ls": ("network", "ls", "List networks"),
     "network prune": ("network", "prune", "Remove all unused networks"),
     "network rm": ("network", "rm", "Remove one or more networks"),
+    "registry image": ("registry", "image", "Make an image of the registry on the daemon, without network"),
     "system df": ("df", "disk_usage", "Show disk usage"),
     "system dial-stdio": ("dial", "dial_stdio", "Carry stdin and stdout to the daemon"),
     "system prune": ("prune", "system", "Remove unused data"),
@@ -115,6 +116,7 @@ GROUPS = {
         **{name: f"network {name}" for name in "create inspect ls prune rm".split()},
         **{"list": "network ls", "remove": "network rm"},
     },
+    "registry": {"image": "registry image"},
     "system": {
         **{"info": "info", "events": "events"},
         **{"df": "system df", "dial-stdio": "system dial-stdio", "prune": "system prune"},
@@ -125,6 +127,7 @@ GROUP_SUMMARIES = {
     "context": "Manage contexts",
     "image": "Manage images",
     "network": "Manage networks",
+    "registry": "Serve images, or make an image of that: havre registry --help",
     "system": "Manage the whole engine",
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from havre import log
 from havre.errors import HavreError, InvalidParameter
+from havre.registry.server import rootfs
 from havre.registry.server.collect import collect
 from havre.registry.server.config import Config, load
 from havre.registry.server.serve import serve
@@ -20,6 +21,7 @@ An image registry (distribution-spec 1.1) on a folder laid out as docker-registr
 
 Commands:
   serve             Serve images (default without a config: port 5000, /var/lib/registry)
+  image [NAME]      Make an image of it on the daemon, without network (default name: registry)
   garbage-collect   Remove blobs that no manifest refers to, also while serving
 
 Options:
@@ -36,6 +38,9 @@ def main(words: list[str]) -> int:
         print(USAGE)
         return 0
     try:
+        if words[0] == "rootfs":  # what `havre registry image` imports
+            rootfs.write(sys.stdout.buffer)
+            return 0
         path, flags = _parse(words[1:])
         if flags & {"--help", "-h"}:
             print(USAGE)
