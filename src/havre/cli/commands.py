@@ -64,6 +64,7 @@ COMMANDS = {
     "wait": ("containers", "wait", "Block until containers stop, then print their exit codes"),
 }
 INNER = {
+    "__complete": ("completing", "complete", "What a word may become"),
     "completion": ("completion", "completion", "Print the completion script of bash, zsh or fish"),
     "container inspect": ("inspect", "container_inspect", "Display detailed information on containers"),
     "container prune": ("prune", "containers", "Remove all stopped containers"),

@@ -1,67 +1,66 @@
-"""Completion scripts, generated from the command tables."""
+"""Completion scripts: each shell asks `havre __complete` (completing.py) and shows what it answers."""
 
 from havre.cli import options
-from havre.cli.commands import COMMANDS, GROUPS, flags_of
 from havre.errors import InvalidParameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from havre.cli.context import Context
 
+BASH = r"""_NAME() {
+    local cur words=("${COMP_WORDS[@]:1:COMP_CWORD}") cword line
+    if declare -F _get_comp_words_by_ref >/dev/null; then
+        _get_comp_words_by_ref -n =: -w words -i cword -c cur
+        words=("${words[@]:1:cword}")
+    else
+        cur=${COMP_WORDS[COMP_CWORD]}
+    fi
+    COMPREPLY=()
+    while IFS= read -r line; do
+        COMPREPLY+=("${line%%$'\t'*}")
+    done < <("${COMP_WORDS[0]}" __complete "${words[@]}" 2>/dev/null)
+    [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace
+    if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$cur"; fi
+}
+complete -o default -F _NAME NAME"""
+
+ZSH = r"""#compdef NAME
+_NAME() {
+    local -a found
+    local line
+    if lines=$("${words[1]}" __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null); then
+        for line in ${(f)lines}; do
+            found+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+        done
+        _describe NAME found
+    else
+        _files
+    fi
+}
+if [ "$funcstack[1]" = "_NAME" ]; then
+    _NAME "$@"
+else
+    compdef _NAME NAME
+fi"""
+
+FISH = r"""function __NAME_complete
+    set -l words (commandline -opc)
+    set -l found (command $words[1] __complete $words[2..-1] (commandline -ct) 2>/dev/null)
+    if test $status -eq 0
+        printf '%s\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c NAME -f -a '(__NAME_complete)'"""
+
 
 def completion(context: "Context", words: list[str]) -> int:
+    """Print the script of a shell, for the name this program was called by."""
     _, args = options.parse(words, {})
     options.need(args, 1, "completion", 1)
-    scripts = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+    scripts = {"bash": BASH, "zsh": ZSH, "fish": FISH}
     if args[0] not in scripts:
         raise InvalidParameter(f"no completion for {args[0]!r}", hint=", ".join(scripts))
-    print(scripts[args[0]]())
+    print(scripts[args[0]].replace("NAME", options.program()))
     return 0
-
-
-def _flags(command: str) -> list[str]:
-    return [f"--{name}" for name in sorted(flags_of(command))]
-
-
-def _words() -> str:
-    return " ".join(sorted({*COMMANDS, *GROUPS}))
-
-
-def _bash() -> str:
-    cases = [f"    {name}) words='{' '.join(sorted(inner))}' ;;" for name, inner in GROUPS.items()]
-    cases += [f"    {name}) words='{' '.join(_flags(name))}' ;;" for name in COMMANDS]
-    return "\n".join(
-        [
-            "_havre() {",
-            "  local words cur=${COMP_WORDS[COMP_CWORD]}",
-            "  case ${COMP_WORDS[1]} in",
-            *cases,
-            "  esac",
-            f"  [ $COMP_CWORD -eq 1 ] && words='{_words()}'",
-            "  case ${COMP_WORDS[1]}$COMP_CWORD in",
-            "    exec*|start*|stop*|kill*|rm*|logs*|attach*|inspect*|restart*|wait*)",
-            "      [ $COMP_CWORD -gt 1 ] && words=\"$words $(havre ps -a --format '{{.Names}}' 2>/dev/null)\" ;;",
-            "    run*|rmi*|push*|tag*|save*|history*)",
-            "      [ $COMP_CWORD -gt 1 ] && words=\"$words $(havre images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null)\" ;;",
-            "  esac",
-            '  COMPREPLY=($(compgen -W "$words" -- "$cur"))',
-            "}",
-            "complete -o default -F _havre havre",
-        ]
-    )
-
-
-def _zsh() -> str:
-    return "#compdef havre\nautoload -U +X bashcompinit && bashcompinit\n" + _bash()
-
-
-def _fish() -> str:
-    lines = ["complete -c havre -f"]
-    for name, (_, _, summary) in sorted(COMMANDS.items()):
-        lines.append(f"complete -c havre -n __fish_use_subcommand -a {name} -d '{summary}'")
-        lines += [
-            f"complete -c havre -n '__fish_seen_subcommand_from {name}' -l {flag[2:]}"
-            for flag in _flags(name)
-        ]
-    lines += [f"complete -c havre -n __fish_use_subcommand -a {name}" for name in GROUPS]
-    return "\n".join(lines)

@@ -19,6 +19,7 @@ class Context:
 
     def __init__(self, given: "dict[str, Any]") -> None:
         self._given = given
+        self.starts = True  # whether a daemon that is absent is started
         self._client: Client | None = None
         self._config: dict[str, Any] | None = None
 
@@ -165,7 +166,7 @@ class Context:
         import _socket
 
         path = host.removeprefix("unix://")
-        if not host.startswith("unix://"):
+        if not self.starts or not host.startswith("unix://"):
             return
         probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
