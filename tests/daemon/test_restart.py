@@ -187,7 +187,7 @@ def test_host_that_comes_back_has_lost_everything_that_ran(own_daemon) -> None:
     The run directory stays, as on a host where it is on a disk, and names a process that has nothing to do with it now.
     """
     path = own_daemon.socket
-    wanted = {"always": "running", "unless-stopped": "running", "on-failure": "exited", "no": "exited"}
+    wanted = {"always": "running", "unless-stopped": "running", "on-failure": "running", "no": "exited"}
     for name in wanted:
         make(path, f"r-{name}", SLEEP, policy(name))
     make(path, "stopped", SLEEP, policy("unless-stopped"))

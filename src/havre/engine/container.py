@@ -129,6 +129,10 @@ class Container:
         """What Docker calls running: also between two starts of its restart policy."""
         return self.running or self.record.state.status == "restarting"
 
+    def forget_failures(self) -> None:
+        """Somebody starts it by hand, or a daemon at its own start: back-off and count begin anew."""
+        self.state.stopped_by_user, self.state.restart_count, self.restart_pause_s = False, 0, 0.0
+
     def attributes(self) -> dict[str, str]:
         """Actor attributes of its events: image, name and the labels."""
         return {**(self.record.config.labels or {}), "image": self.record.image, "name": self.record.name}

@@ -12,14 +12,18 @@ from havre.spec.runplan import ExitRecord
 from havre.tasks import in_net_thread
 
 
-async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> None:
-    """Record the end with the lock held; idempotent for a container that is already down."""
+async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> bool:
+    """Record the end with the lock held; idempotent for a container that is already down. Return whether it has to start again.
+
+    Its state is "restarting" from the first moment then: a stop that comes now finds something to stop.
+    """
     if not container.running:
-        return
+        return False
     state = container.state
     runs_s = (ended["at_nanos"] - state.started_nanos) / 1e9
     state.status, state.pid, state.exit_code = "exited", 0, ended["code"]
     state.oom_killed, state.error = ended["oom_killed"], ended["error"]
+    again = _starts_again(container)
     state.finished_nanos = ended["at_nanos"] or clock.now_nanos()
     state.health = health.end(state.health)
     container.monitor = None
@@ -35,6 +39,18 @@ async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> None:
     container.restart_pause_s = policy.next_pause_s(container.restart_pause_s, runs_s)
     container.ended.set()
     wake(container.on_exit, ended["code"])
+    return again
+
+
+def _starts_again(container: Container) -> bool:
+    state = container.state
+    asked, container.restart_asked = container.restart_asked, False
+    if not asked and not policy.wants_restart(container.record.host_config.restart_policy, state):
+        return False
+    state.status = "restarting"
+    state.restart_count += 1
+    container.restart_now.clear()
+    return True
 
 
 async def _disconnect(rooms: Rooms, container: Container) -> None:

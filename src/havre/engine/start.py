@@ -15,8 +15,7 @@ async def start(rooms: Rooms, ref: str) -> None:
     container = rooms.containers.find(ref)
     async with container.lock:
         check_startable(container)
-        container.state.stopped_by_user = False
-        container.state.restart_count = 0
+        container.forget_failures()
         try:
             await begin(rooms, container)
             return

@@ -68,7 +68,7 @@ async def restart(rooms: Rooms, ref: str, *, timeout_s: int | None = None, signa
         async with container.lock:
             if not container.running:
                 check_startable(container)
-                container.state.stopped_by_user, container.state.restart_count = False, 0
+                container.forget_failures()
                 await begin(rooms, container)
     except HavreError as error:
         error.context = f"Cannot restart container {ref}" + (f": {error.context}" if error.context else "")
