@@ -20,6 +20,9 @@ class JsonFile:
     full = False  # a file takes everything at once, or drops it
     settled = flushed = True
 
+    def join(self, loop: object, changed: object) -> None:
+        """It needs no loop."""
+
     def __init__(
         self, path: str, max_size_bytes: int, max_files: int, compress: bool, attributes: dict[str, str]
     ) -> None:

@@ -22,6 +22,9 @@ class LocalFile:
     full = False  # a file takes everything at once, or drops it
     settled = flushed = True
 
+    def join(self, loop: object, changed: object) -> None:
+        """It needs no loop."""
+
     def __init__(
         self, path: str, max_size_bytes: int, max_files: int, compress: bool, attributes: dict[str, str]
     ) -> None:

@@ -2,30 +2,41 @@
 
 import os
 
-from havre.errors import InvalidParameter, KernelError
+from havre.errors import KernelError
 from havre.logs.jsonfile import JsonFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from havre.logs.localfile import LocalFile
+    from havre.logs.queue import Queue, Tee
     from havre.spec.runplan import LogPlan
 
-    Writer = JsonFile | LocalFile
+    File = JsonFile | LocalFile
+    Writer = File | Queue | Tee
 
 
 def open_log(plan: "LogPlan") -> "Writer | None":
-    """Return the writer, None for driver "none". Raises KernelError, InvalidParameter."""
+    """Return the writer, None for driver "none". A log that is sent has reached the other side. Raises KernelError, HavreError."""
     if plan["driver"] == "none":
         return None
-    if plan["driver"] not in ("json-file", "local"):
-        raise InvalidParameter(f"logger: no log driver named '{plan['driver']}' is registered")
-    return open_file(plan)
+    if not plan["remote"] and not plan["buffer_bytes"]:
+        return open_file(plan)
+    from havre.logs.queue import Queue, Tee
+
+    sent = Queue(plan)
+    if not plan["remote"] or not plan["path"]:
+        return sent
+    try:
+        return Tee(open_file(plan), sent)
+    except BaseException:
+        sent.close()
+        raise
 
 
-def open_file(plan: "LogPlan") -> "Writer":
+def open_file(plan: "LogPlan") -> "File":
     """Open the file that the daemon reads. Raises KernelError."""
     if plan["format"] == "json":
-        kind: type[Writer] = JsonFile
+        kind: type[File] = JsonFile
     else:
         from havre.logs.localfile import LocalFile
 
