@@ -152,7 +152,7 @@ def test_full_disk_drops_rows_and_tells_how_many(tmp_path):
     code = """if 1:
         import resource, sys
         from havre.logs.open import open_log
-        plan = {"driver": "json-file", "path": sys.argv[1], "max_size_bytes": 0, "max_files": 1, "attributes": {}, "format": "json", "compress": False}
+        plan = {"driver": "json-file", "path": sys.argv[1], "max_size_bytes": 0, "max_files": 1, "attributes": {}, "format": "json", "compress": False, "buffer_bytes": 0, "remote": {}}
         log = open_log(plan)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
         for number in range(40):

@@ -159,7 +159,7 @@ def test_follow_has_the_last_line_when_the_end_comes_at_once(tmp_path, by_future
 WRITER = """if 1:
     import sys
     from havre.logs.open import open_log
-    log = open_log({"driver": "json-file", "path": sys.argv[1], "max_size_bytes": int(sys.argv[2]), "max_files": 50, "attributes": {}, "format": "json", "compress": False})
+    log = open_log({"driver": "json-file", "path": sys.argv[1], "max_size_bytes": int(sys.argv[2]), "max_files": 50, "attributes": {}, "format": "json", "compress": False, "buffer_bytes": 0, "remote": {}})
     for first in range(0, 50000, 50):
         log.write(b"stdout", b"".join(b"line %d\\n" % n for n in range(first, first + 50)), 1795521600000000000 + first)
     log.close()

@@ -148,6 +148,8 @@ class Harness:
                 "attributes": {},
                 "format": "json",
                 "compress": False,
+                "buffer_bytes": 0,
+                "remote": {},
             },
             "run_dir": str(here / "run"),
             "runtime": "",

@@ -164,6 +164,8 @@ def test_start_names_the_command_when_it_cannot_run(harness, client, args, error
                     "attributes": {},
                     "format": "json",
                     "compress": False,
+                    "buffer_bytes": 0,
+                    "remote": {},
                 }
             },
             KernelError,
@@ -179,6 +181,8 @@ def test_start_names_the_command_when_it_cannot_run(harness, client, args, error
                     "attributes": {},
                     "format": "json",
                     "compress": False,
+                    "buffer_bytes": 0,
+                    "remote": {},
                 }
             },
             HavreError,

@@ -14,6 +14,8 @@ from havre.runtime.streams import Streams
 
 
 class Log:
+    full = False
+
     def __init__(self):
         self.rows = []
 

@@ -1,8 +1,6 @@
 """Driver gelf: GELF 1.1 over udp (compressed, in chunks) or tcp (each message ends with a null byte). Empty lines are not sent, as in dockerd."""
 
-import json
 import os
-import zlib
 
 from havre.logs.link import Feed, Link
 
@@ -18,12 +16,17 @@ if TYPE_CHECKING:
 
 class Gelf:
     def __init__(self, plan: "LogPlan", feed: Feed) -> None:
+        import json  # only here: every zygote and monitor carries this module
+        import zlib
+
+        self._quote, self._compressor = json.dumps, zlib.compressobj
+        self._bits = zlib.MAX_WBITS
         remote = plan["remote"]
         self._link = Link(remote["address"], feed)
         self._udp = remote["address"][0] == "udp"
         self._compression = remote["compression"]
         self._level = remote["level"]
-        self._head = f'{{"version":"1.1","host":{json.dumps(os.uname().nodename)},"short_message":'
+        self._head = f'{{"version":"1.1","host":{self._quote(os.uname().nodename)},"short_message":'
         self._extra = remote["extra"]
         if not self._udp:
             self._link.retries = remote["retries"]
@@ -46,7 +49,7 @@ class Gelf:
         return too_large
 
     def _encode(self, source: bytes, text: bytes, nanos: int, partial: "Partial | None") -> bytes:
-        short = json.dumps(text.decode("utf-8", "replace"), ensure_ascii=False)
+        short = self._quote(text.decode("utf-8", "replace"), ensure_ascii=False)
         pieces = ""
         if partial is not None:
             pieces = (
@@ -62,8 +65,8 @@ class Gelf:
     def _pack(self, text: bytes) -> bytes:
         if self._compression == "none" or self._level == 0:
             return text
-        bits = zlib.MAX_WBITS | 16 if self._compression == "gzip" else zlib.MAX_WBITS
-        packer = zlib.compressobj(self._level, wbits=bits)
+        bits = self._bits | 16 if self._compression == "gzip" else self._bits
+        packer = self._compressor(self._level, wbits=bits)
         return packer.compress(text) + packer.flush()
 
 

@@ -29,6 +29,7 @@ class Journald:
         fields["CONTAINER_LOG_EPOCH"] = os.urandom(32).hex().encode()
         self._always = b"".join(field(name.encode(), value) for name, value in fields.items())
         self._ordinal = 0
+        self._nanos, self._stamp = -1, b""
 
     def connect(self) -> None:
         try:
@@ -44,17 +45,11 @@ class Journald:
 
     def _encode(self, source: bytes, text: bytes, nanos: int, partial: "Partial | None") -> bytes:
         self._ordinal += 1
-        second, rest = divmod(nanos, 1_000_000_000)
-        stamp = (
-            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            + f".{rest:09d}".rstrip("0").rstrip(".")
-            + "Z"
-        )
         parts = [
             field(b"MESSAGE", text),
             field(b"PRIORITY", PRIORITY[source]),
             self._always,
-            field(b"SYSLOG_TIMESTAMP", stamp.encode()),
+            self._time(nanos),
             field(b"CONTAINER_LOG_ORDINAL", b"%d" % self._ordinal),
         ]
         if partial is not None:
@@ -66,6 +61,14 @@ class Journald:
             if not partial.last:
                 parts.append(field(b"CONTAINER_PARTIAL_MESSAGE", b"true"))
         return b"".join(parts)
+
+    def _time(self, nanos: int) -> bytes:
+        if nanos != self._nanos:  # all lines of one read share it
+            self._nanos = nanos
+            second, rest = divmod(nanos, 1_000_000_000)
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)) + f".{rest:09d}".rstrip("0")
+            self._stamp = field(b"SYSLOG_TIMESTAMP", text.rstrip(".").encode() + b"Z")
+        return self._stamp
 
 
 class _Journal(Link):

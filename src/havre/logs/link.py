@@ -90,16 +90,15 @@ class Link:
         kind = socket.SOCK_DGRAM if self._scheme == "udp" else socket.SOCK_STREAM
         net = "udp" if self._scheme == "udp" else "tcp"
         try:
-            found = socket.getaddrinfo(self._host or "localhost", self._port, type=kind)
-        except OSError:
+            # As bytes: a str would load the idna codec and its tables, 1 MB of memory.
+            found = socket.getaddrinfo(_ascii(self._host) or b"localhost", self._port, type=kind)
+        except (OSError, UnicodeError):
             raise ConnectFailed(f"dial {net}: lookup {self._host}: no such host") from None
         failure = ConnectFailed(f"dial {net}: lookup {self._host}: no such host")
         for family, _, _, _, address in found:
-            where = (
-                f"[{address[0]}]:{address[1]}" if family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
-            )
+            where = f"[{address[0]!s}]" if family == socket.AF_INET6 else str(address[0])
             try:
-                return self._reach(family, kind, address, where)
+                return self._reach(family, kind, address, f"{where}:{self._port}")
             except ConnectFailed as error:
                 failure = error
         raise failure
@@ -258,3 +257,7 @@ class Link:
         """An empty datagram that carries a descriptor. Raises OSError."""
         assert self._sock is not None
         socket.send_fds(self._sock, [b""], [fd])
+
+
+def _ascii(host: str) -> bytes:
+    return host.encode() if host.isascii() else host.encode("idna")

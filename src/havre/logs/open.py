@@ -1,14 +1,17 @@
-"""Open the log of a container that starts: which writer a LogPlan asks for. Lean; called by the monitor."""
+"""Open the log of a container that starts: which writer a LogPlan asks for. Lean; called by the monitor.
+
+What every monitor may need is imported in the zygote, whose pages they share: an import in a monitor costs it 1 MB of its own.
+"""
 
 import os
 
-from havre.errors import KernelError
+from havre.errors import InvalidParameter, KernelError
 from havre.logs.jsonfile import JsonFile
+from havre.logs.localfile import LocalFile
+from havre.logs.queue import Queue, Tee
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from havre.logs.localfile import LocalFile
-    from havre.logs.queue import Queue, Tee
     from havre.spec.runplan import LogPlan
 
     File = JsonFile | LocalFile
@@ -16,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def open_log(plan: "LogPlan") -> "Writer | None":
-    """Return the writer, None for driver "none". A log that is sent has reached the other side. Raises KernelError, HavreError."""
+    """Return the writer, None for driver "none". A log that is sent has reached the other side. Raises HavreError."""
     if plan["driver"] == "none":
         return None
+    if not plan["remote"] and plan["driver"] not in ("json-file", "local"):
+        raise InvalidParameter(f"logger: no log driver named '{plan['driver']}' is registered")
     if not plan["remote"] and not plan["buffer_bytes"]:
         return open_file(plan)
-    from havre.logs.queue import Queue, Tee
-
     sent = Queue(plan)
     if not plan["remote"] or not plan["path"]:
         return sent
@@ -38,8 +41,6 @@ def open_file(plan: "LogPlan") -> "File":
     if plan["format"] == "json":
         kind: type[File] = JsonFile
     else:
-        from havre.logs.localfile import LocalFile
-
         kind = LocalFile
         os.makedirs(os.path.dirname(plan["path"]), mode=0o710, exist_ok=True)
     try:

@@ -1,7 +1,7 @@
 """From a driver, its options and a container to a LogPlan: everything the monitor needs, decided. Pure.
 
 `remote` of the drivers that send, all of them: `tag`, `address` (scheme, host or path, port), `required` (a start fails when nobody is
-there). Then syslog: `facility`, `form`, `tls`; journald: `fields`; gelf: `extra`, `compression`, `level`, `retries`, `delay_s`;
+there). Then syslog: `facility`, `form`, `attributes`, `tls`; journald: `fields`; gelf: `extra`, `compression`, `level`, `retries`, `delay_s`;
 fluentd: `fields`, and its own words.
 """
 
@@ -131,6 +131,7 @@ def _syslog(options: Options, subject: Subject) -> dict[str, Any]:
         "tag": tag(subject, options, DEFAULT_TAG),
         "facility": opts.facility(options),
         "form": options.get("syslog-format", ""),
+        "attributes": attributes(subject, options),
         "tls": _tls(options, "syslog-tls-") if address[0] == "tcp+tls" else {},
     }
 

@@ -6,17 +6,19 @@ The monitor itself never waits: not for the process, nor for the remote behind i
 """
 
 import errno
+import socket
 import time
 
 from havre.errors import HavreError
+from havre.logs import sender
 from havre.logs.wire import pack
 
 LIMIT_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16
 RESTART_S = 5.0  # a process that was killed is started again, not more often than that
 IN, OUT, GONE = 1, 4, 0x18  # EPOLLIN, EPOLLOUT, EPOLLHUP | EPOLLERR
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
     from typing import Protocol
 
@@ -39,7 +41,9 @@ class Queue:
         self._awaited = not remote  # a file that is read here must be whole when the container has ended
         self._loop: Loop | None = None
         self._changed: Callable[[], None] = lambda: None
-        self._chunks: list[bytes] = []
+        self._chunks: list[
+            bytearray
+        ] = []  # whole records, about CHUNK_BYTES each; the first may be sent in part
         self._waiting = 0
         self._begun: set[bytes] = set()  # streams whose last line in the queue has no end yet
         self._skipping: set[bytes] = set()  # streams whose last line was dropped before its end
@@ -49,8 +53,6 @@ class Queue:
         self._sock: socket.socket | None = self._start(answer=True)
 
     def _start(self, *, answer: bool) -> "socket.socket":
-        from havre.logs import sender
-
         sock = sender.start(self._plan, answer=answer)
         said = sock.recv(4096) if answer else b"+"
         if said[:1] != b"+":
@@ -61,8 +63,6 @@ class Queue:
             )
         sock.setblocking(False)
         if self._lossy:  # what waits in the kernel is not counted: keep it small
-            import socket
-
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(4096, min(self._limit, 1 << 17)))
         return sock
 
@@ -142,8 +142,11 @@ class Queue:
     # the process
 
     def _push(self, record: bytes) -> None:
-        self._chunks.append(record)
         self._waiting += len(record)
+        if self._chunks and len(self._chunks[-1]) + len(record) <= CHUNK_BYTES:
+            self._chunks[-1] += record
+            return  # the one in front could not be sent
+        self._chunks.append(bytearray(record))
         if len(self._chunks) == 1:
             self._hand_over()
 
@@ -164,9 +167,8 @@ class Queue:
                 self._lost_process()
                 return
             self._waiting -= sent
-            if sent < len(chunk):
-                self._chunks[0] = chunk[sent:]
-            else:
+            del chunk[:sent]
+            if not chunk:
                 del self._chunks[0]
         if self._closing and not self._chunks:
             self._shut()
@@ -185,8 +187,6 @@ class Queue:
 
     def _shut(self) -> None:
         """Say that this was all; the process leaves when it has done its work."""
-        import socket
-
         if self._sock is not None:
             try:
                 self._sock.shutdown(socket.SHUT_WR)
@@ -194,14 +194,14 @@ class Queue:
                 pass
 
     def _lost_process(self) -> None:
-        """It has left: done, or killed by somebody. A record that it had begun to read is gone."""
+        """It has left: done, or killed by somebody. What it had begun to read is gone."""
         if self._sock is not None:
             if self._loop is not None:
                 self._loop.forget(self._sock.fileno())
             self._sock.close()
             self._sock = None
         if self._chunks:
-            del self._chunks[0]  # perhaps cut in the middle
+            self.dropped += self._chunks.pop(0).count(b"\n")  # perhaps cut in the middle
             self._waiting = sum(map(len, self._chunks))
             if self._restart():
                 self._hand_over()
@@ -220,7 +220,7 @@ class Queue:
         return True
 
     def _lose(self) -> None:
-        self.dropped += len(self._chunks)
+        self.dropped += sum(chunk.count(b"\n") for chunk in self._chunks)
         self._chunks.clear()
         self._waiting = 0
         self._begun.clear()

@@ -8,13 +8,19 @@ import os
 import socket
 
 from havre.linux import syscalls as sys
+from havre.logs.fluentd import Fluentd
+from havre.logs.gelf import Gelf
+from havre.logs.journald import Journald
 from havre.logs.lines import Lines, Partial
-from havre.logs.link import ConnectFailed, Ended, Feed
+from havre.logs.link import Ended, Feed
+from havre.logs.logfile import CLONE_PARENT, SIGCHLD
+from havre.logs.syslog import Syslog
 from havre.logs.wire import NAMES, Records
 
 READ_BYTES = 1 << 18
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from havre.spec.runplan import LogPlan
@@ -65,23 +71,13 @@ def _open(feed: Feed, plan: "LogPlan", *, first: bool) -> "Sink":
 
 
 def _driver(feed: Feed, plan: "LogPlan") -> "Driver":
-    if plan["driver"] == "syslog":
-        from havre.logs.syslog import Syslog
-
-        return Syslog(plan, feed)
-    if plan["driver"] == "journald":
-        from havre.logs.journald import Journald
-
-        return Journald(plan, feed)
-    if plan["driver"] == "gelf":
-        from havre.logs.gelf import Gelf
-
-        return Gelf(plan, feed)
-    if plan["driver"] == "fluentd":
-        from havre.logs.fluentd import Fluentd
-
-        return Fluentd(plan, feed)
-    raise ConnectFailed(f"logger: no log driver named '{plan['driver']}' is registered")
+    kinds: dict[str, Callable[[LogPlan, Feed], Driver]] = {
+        "syslog": Syslog,
+        "journald": Journald,
+        "gelf": Gelf,
+        "fluentd": Fluentd,
+    }
+    return kinds[plan["driver"]](plan, feed)
 
 
 class Messages:
@@ -127,8 +123,6 @@ def start(plan: "LogPlan", *, answer: bool) -> socket.socket:
 
     It is the zygote's child, not the monitor's: nobody here waits for it.
     """
-    from havre.logs.logfile import CLONE_PARENT, SIGCHLD
-
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     if sys.clone(CLONE_PARENT, SIGCHLD) == 0:
         try:

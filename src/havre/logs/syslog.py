@@ -34,8 +34,9 @@ class Syslog:
         self._host = os.uname().nodename.encode() or b"localhost"
         self._pid = b"%d" % os.getpid()
         self._lengths = self._form.startswith("rfc5424") and self._address[0] == "tcp+tls"
-        self._data = _structured(plan["attributes"])
-        self._second, self._stamp = -1, b""
+        self._data = _structured(remote["attributes"])
+        self._second = self._nanos = -1
+        self._stamp = b""
 
     def connect(self) -> None:
         if self._link is not None:
@@ -77,6 +78,9 @@ class Syslog:
         return self._stamp
 
     def _time5424(self, nanos: int) -> bytes:
+        if nanos == self._nanos:  # as all lines of one read
+            return self._stamp
+        self._nanos = nanos
         second, rest = divmod(nanos, 1_000_000_000)
         now = time.localtime(second)
         offset = now.tm_gmtoff // 60
@@ -84,7 +88,8 @@ class Syslog:
             f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02d}:{abs(offset) % 60:02d}" if offset else "Z"
         )
         micros = f".{rest // 1000:06d}".rstrip("0").rstrip(".") if self._form == "rfc5424micro" else ""
-        return (time.strftime("%Y-%m-%dT%H:%M:%S", now) + micros + zone).encode()
+        self._stamp = (time.strftime("%Y-%m-%dT%H:%M:%S", now) + micros + zone).encode()
+        return self._stamp
 
 
 def _structured(attributes: dict[str, str]) -> bytes:

@@ -24,6 +24,7 @@ from havre.runtime.stdio import Stdio
 from havre.runtime.streams import Streams
 
 FLUSH_S = 3.0  # how long an end waits for clients that do not read, before it is told
+LOG_LINGER_S = 10.0  # how long the end of the output is kept for a log that nobody takes; dockerd waits as long for one to close
 LINGER_S = 600.0  # how long the last megabyte is kept for a client that takes nothing
 TICK_S = 0.5
 ENDED_KEPT = 50  # exit codes of execs, for a daemon that comes after one that was killed
@@ -109,6 +110,8 @@ class Monitor:
         listener = wire.listen(self._plan["run_dir"])
         try:
             self._log = self._streams.log = open_log(self._plan["log"])
+            if self._log is not None:
+                self._log.join(self._loop, self._streams.hold_back)
             up = self._start()
         except BaseException as error:  # noqa: BLE001 - everything that goes wrong is undone and told
             self._give_up()
@@ -338,7 +341,7 @@ class Monitor:
         if self._log is not None:
             self._log.close()
         until = time.monotonic() + FLUSH_S
-        while not self._all_flushed() and time.monotonic() < until:
+        while not (self._all_flushed() and self._log_settled()) and time.monotonic() < until:
             self._turn_end()
         for one in list(self._execs.values()):
             self._tell_exec(one)
@@ -355,7 +358,12 @@ class Monitor:
         self._loop.forget(listener.fileno())
         listener.close()
         self._broadcast(("exit", record))
-        while not self._all_flushed() or any(control.waiting for control in self._controls):
+        until = time.monotonic() + LOG_LINGER_S
+        while (
+            not self._all_flushed()
+            or any(control.waiting for control in self._controls)
+            or (not self._log_flushed() and time.monotonic() < until)
+        ):
             self._turn_end()
             for streams in self._all_streams():
                 streams.cut_stuck(LINGER_S, alone=True)
@@ -393,6 +401,14 @@ class Monitor:
 
     def _all_flushed(self) -> bool:
         return all(streams.flushed for streams in self._all_streams())
+
+    def _log_settled(self) -> bool:
+        """Whether what the daemon reads of the log is whole."""
+        return self._log is None or self._log.settled
+
+    def _log_flushed(self) -> bool:
+        """Whether a log that is sent has taken everything; the container's end never waits for it."""
+        return self._log is None or self._log.flushed
 
     def _fail(self, error: BaseException) -> None:
         """A fault in this program: end the container, and leave a record that says why."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class Head:
     """Takes a process's output like a log, and keeps its first OUTPUT_BYTES; what is cut off is said with three dots, as in Docker."""
 
+    full = False  # what it does not keep it throws away
+
     def __init__(self) -> None:
         self._data = b""
         self._cut = False

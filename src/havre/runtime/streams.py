@@ -24,15 +24,27 @@ SLAVE_FLAGS = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
 _NAMES = {STDOUT: b"stdout", STDERR: b"stderr"}
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from havre.runtime.loop import Loop
 
-    class LogWriter(Protocol):
-        """What the monitor needs of a log: see logs/jsonfile.py."""
+    class Output(Protocol):
+        """What is told everything that a process says."""
 
+        @property
+        def full(self) -> bool: ...  # takes no more for now: hold the process back
         def write(self, stream: bytes, data: bytes, nanos: int) -> None: ...
         def close(self) -> None: ...
+
+    class LogWriter(Output, Protocol):
+        """What the monitor needs of a log: see logs/jsonfile.py, logs/queue.py."""
+
+        @property
+        def settled(self) -> bool: ...  # after close: the daemon may read it
+        @property
+        def flushed(self) -> bool: ...  # after close: nothing waits any more
+        def join(self, loop: Loop, changed: Callable[[], None]) -> None: ...
 
 
 class Client:
@@ -53,7 +65,7 @@ class Client:
 class Streams:
     """stdin, stdout and stderr of one process, or its pty master."""
 
-    def __init__(self, loop: "Loop", *, tty: bool, keep_stdin: bool, log: "LogWriter | None") -> None:
+    def __init__(self, loop: "Loop", *, tty: bool, keep_stdin: bool, log: "Output | None") -> None:
         self._loop = loop
         self._tty = tty
         self._keep_stdin = keep_stdin  # open_stdin without stdin_once: a client that leaves does not end it
@@ -169,14 +181,16 @@ class Streams:
     def _deliver(self, stream: int, data: bytes) -> None:
         if self.log is not None:
             self._write_log(self.log, stream, data)
+            if self.log.full:
+                self.hold_back()
         if self.clients:
             framed = data if self._tty else bytes((stream, 0, 0, 0)) + len(data).to_bytes(4, "big") + data
             for client in list(self.clients):
                 if client.outputs & stream:
                     self._send(client, framed)
-            self._hold_back()
+            self.hold_back()
 
-    def _write_log(self, log: "LogWriter", stream: int, data: bytes) -> None:
+    def _write_log(self, log: "Output", stream: int, data: bytes) -> None:
         """No two reads share a time, so that a time says what was logged before an attach and what came after it."""
         self._logged_nanos = max(time.time_ns(), self._logged_nanos + 1)
         log.write(_NAMES[stream], data, self._logged_nanos)
@@ -218,16 +232,18 @@ class Streams:
                 break
             del client.chunks[0]
         self._watch_client(client)
-        self._hold_back()
+        self.hold_back()
 
     @property
     def flushed(self) -> bool:
         """Whether every client has everything."""
         return not any(client.buffered for client in self.clients)
 
-    def _hold_back(self) -> None:
-        """Stop or go on reading the process, as the fullest buffer says."""
-        full = any(client.buffered >= BUFFER_BYTES for client in self.clients)
+    def hold_back(self) -> None:
+        """Stop or go on reading the process, as the fullest buffer says: a client's, or that of a log which is sent."""
+        full = (self.log is not None and self.log.full) or any(
+            client.buffered >= BUFFER_BYTES for client in self.clients
+        )
         if full != self.held:
             self.held = full
             self._watch_sources()
@@ -302,7 +318,7 @@ class Streams:
             client.sock.close()
             if not client.ended:
                 self._client_ended(client)
-            self._hold_back()
+            self.hold_back()
 
     def close_clients(self) -> None:
         """End of output for everyone."""
