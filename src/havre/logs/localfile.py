@@ -67,13 +67,16 @@ class LocalFile:
 
     def _mixed_rows(self, stream: bytes, found: "list[Partial | bytes]", nanos: int) -> bytes:
         return b"".join(
-            self._partial_row(stream, one) if isinstance(one, Partial) else self._rows(stream, [one], nanos)
+            self._partial_row(stream, one, nanos)
+            if isinstance(one, Partial)
+            else self._rows(stream, [one], nanos)
             for one in found
         )
 
-    def _partial_row(self, stream: bytes, piece: Partial) -> bytes:
+    def _partial_row(self, stream: bytes, piece: Partial, nanos: int) -> bytes:
+        """With its own time, not the first piece's: rows stay in the order of time, which `since` and an attach rely on."""
         about = (b"\x08\x01" if piece.last else b"") + _field(2, piece.id) + b"\x18" + varint(piece.ordinal)
-        front = _field(1, stream) + b"\x10" + varint(piece.nanos)
+        front = _field(1, stream) + b"\x10" + varint(nanos)
         back = b"\x20\x01" + _field(5, about) + self._attributes
         before, after = _sides(front, len(piece.text), back)
         return before + piece.text + after
