@@ -35,7 +35,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 case $PREFIX in /*) ;; *) PREFIX=$(pwd)/$PREFIX ;; esac
 case $BIN in /*) ;; *) BIN=$(pwd)/$BIN ;; esac
 case $PREFIX$BIN in *[!A-Za-z0-9/._-]*) die "--prefix and --bin: only letters, digits and / . _ - ($PREFIX, $BIN)" ;; esac
-UNITS=/etc/systemd/system SHARE=/usr/local/share DATA=/var/lib/havre PIDFILE=/run/havre/havred.pid CONFIG=/etc/havre/daemon.json
+UNITS=/etc/systemd/system SHARE=/usr/local/share FISH=/etc/fish/completions DATA=/var/lib/havre PIDFILE=/run/havre/havred.pid CONFIG=/etc/havre/daemon.json
 with_systemd() { [ -n "$SYSTEMD" ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
 is_ours() { [ -f "$1" ] && grep -q "written by Havre's install.sh for $PREFIX\$" "$1" 2>/dev/null; }
 
@@ -71,9 +71,10 @@ if [ -n "$UNINSTALL" ]; then
     for name in havre docker; do
         if is_ours "$SHARE/bash-completion/completions/$name"; then rm -f "$SHARE/bash-completion/completions/$name"; fi
         if is_ours "$SHARE/zsh/site-functions/_$name"; then rm -f "$SHARE/zsh/site-functions/_$name"; fi
-        if is_ours "$SHARE/fish/vendor_completions.d/$name.fish"; then rm -f "$SHARE/fish/vendor_completions.d/$name.fish"; fi
+        if is_ours "$FISH/$name.fish"; then rm -f "$FISH/$name.fish"; fi
     done
     if [ -f "$PREFIX/daemon.json" ] && cmp -s "$PREFIX/daemon.json" "$CONFIG"; then rm -f "$CONFIG"; fi
+    rmdir /etc/havre "$FISH" /etc/fish 2>/dev/null || true
     # nor more of the prefix: it may be /usr/local
     rm -rf "$PREFIX/venv" "$PREFIX/venv.new"
     rm -f "$PREFIX/bin/havre" "$PREFIX/bin/havred" "$PREFIX/README.md" "$PREFIX/daemon.json"
@@ -159,11 +160,11 @@ fi
 
 # --- completions, where the three shells look for what is not from the distribution
 completions() { # name of the program
-    mkdir -p "$SHARE/bash-completion/completions" "$SHARE/zsh/site-functions" "$SHARE/fish/vendor_completions.d"
-    for place in bash:bash-completion/completions/"$1" zsh:zsh/site-functions/_"$1" fish:fish/vendor_completions.d/"$1".fish; do
+    mkdir -p "$SHARE/bash-completion/completions" "$SHARE/zsh/site-functions" "$FISH"
+    for place in "bash:$SHARE/bash-completion/completions/$1" "zsh:$SHARE/zsh/site-functions/_$1" "fish:$FISH/$1.fish"; do
         "$BIN/$1" completion "${place%%:*}" >"$COPY/completion"
         echo "# written by Havre's install.sh for $PREFIX" >>"$COPY/completion"
-        cp "$COPY/completion" "$SHARE/${place#*:}"
+        cp "$COPY/completion" "${place#*:}"
     done
 }
 completions havre

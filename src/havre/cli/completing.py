@@ -160,8 +160,7 @@ def _prefixed(prefix: str, found: "Candidates | None") -> "Candidates | None":
 
 def _values(flag: str, asks: "Ask") -> "Candidates | None":
     if flag in VALUES:
-        extra = [("host", ""), ("none", "")] if VALUES[flag] == "networks" else []
-        return [*extra, *(one for one in asks(VALUES[flag]) if one not in extra)]
+        return asks(VALUES[flag])
     if flag in FIXED:
         return [(word, "") for word in FIXED[flag].split()]
     return None if flag in FILE_FLAGS else []
