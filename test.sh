@@ -69,8 +69,12 @@ if ! "$PYTHON" -c 'import ensurepip' 2>/dev/null; then
 fi
 [ ! -d .venv ] || [ -w .venv ] || { echo "test.sh: .venv is another user's: sudo rm -r .venv, or sudo sh test.sh" >&2; exit 1; }
 [ -x .venv/bin/python ] && .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || "$PYTHON" -m venv --clear .venv
-say "installing Havre and its development tools into .venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+wanted=$(cksum <pyproject.toml)
+if [ "$(cat .venv/havre-has 2>/dev/null)" != "$wanted" ]; then # else what is there is right, and no network is needed
+    say "installing Havre and its development tools into .venv"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+    echo "$wanted" >.venv/havre-has
+fi
 
 # --- the checks
 say "ruff"

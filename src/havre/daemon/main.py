@@ -123,6 +123,7 @@ def _check_root() -> None:
 
 def _prepare_self(config: Config) -> None:
     """What the options change of this very process: the proxies that registries are reached by, its place before the OOM killer."""
+    os.umask(0o022)  # whatever the shell had that started it: modes are meant as they are written
     for name, value in config.proxies.items():
         for key in (name.replace("-", "_"), name.replace("-", "_").upper()):
             os.environ[key] = value
