@@ -1,7 +1,10 @@
 """Health checks, seen by stock clients: status, log, events, and what they never leave behind."""
 
 import json
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +322,66 @@ def test_probes_leave_no_descriptors_in_the_daemon(daemon) -> None:
             assert len(list(Path(f"/proc/{daemon.pid}/fd").iterdir())) <= before + 2
         finally:
             daemon.docker("rm", "-f", "hh")
+
+
+SERVER = """
+import socket, ssl, sys
+listener = socket.create_server(("127.0.0.1", 8443))
+context = None
+if sys.argv[1] == "tls":
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[2])
+print("ready", flush=True)
+while True:
+    sock, _ = listener.accept()
+    try:
+        if context:
+            sock = context.wrap_socket(sock, server_side=True)
+        if sys.argv[1] == "close":
+            continue
+        sock.recv(4096)
+        sock.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n" if context else b"x" * 1000000)
+    except OSError:
+        pass
+    finally:
+        sock.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "words"),
+    [
+        ("tls", "healthy", "HTTP/1.1 204 No Content"),
+        ("garbage", "unhealthy", "the answer is not HTTP: xxxx"),
+        ("close", "unhealthy", "the connection was closed without an answer"),
+    ],
+)
+def test_servers_of_all_kinds_are_judged(daemon, tmp_path: Path, mode: str, status: str, words: str) -> None:
+    """The server is a process of the test in the container's network namespace."""
+    certificate = tmp_path / "cert.pem"
+    if mode == "tls":
+        if not shutil.which("openssl"):
+            pytest.skip("needs openssl to make a certificate")
+        request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "2"]
+        files = ["-keyout", str(certificate), "-out", str(tmp_path / "public.pem")]
+        subprocess.run(["openssl", *request, *files], check=True, capture_output=True)
+        certificate.write_bytes(certificate.read_bytes() + (tmp_path / "public.pem").read_bytes())
+    make(daemon.socket, "holder", SLEEP)
+    pid = state(daemon.socket, "holder")["Pid"]
+    inside = ["nsenter", "-t", str(pid), "-n", "--", sys.executable, "-c", SERVER, mode, str(certificate)]
+    server = subprocess.Popen(inside, stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"ready\n"
+        url = f"{'https' if mode == 'tls' else 'http'}://localhost:8443/x?y"
+        with events(daemon.socket, container=["hh"]) as seen:
+            host = {"NetworkMode": "container:holder"}
+            make(daemon.socket, "hh", SLEEP, host, Healthcheck=check("HTTP", url, Retries=1))
+            seen.until(f"health_status: {status}")
+        output = state(daemon.socket, "hh")["Health"]["Log"][0]["Output"]
+        assert output.startswith(words)
+        assert len(output) < 5000
+    finally:
+        server.kill()
+        server.communicate()
+        daemon.docker("rm", "-f", "hh", "holder")

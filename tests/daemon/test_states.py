@@ -229,3 +229,17 @@ def test_prune_takes_what_its_filters_leave(daemon, cli: Callable[..., Any]) -> 
         assert done.returncode == 1
     finally:
         daemon.docker("rm", "-f", "p4")
+
+
+def test_stop_goes_on_when_its_client_has_left(daemon) -> None:
+    with events(daemon.socket, container=["cc"], event=["kill", "die"]) as seen:
+        make(daemon.socket, "cc", ["sh", "-c", "trap '' TERM; echo ready; sleep 1000"])
+        try:
+            when_ready(daemon.socket, "cc")
+            connection = Connection(daemon.socket)
+            connection.request("POST", "/containers/cc/stop?t=1")
+            seen.until("kill")
+            connection.close()
+            assert seen.until("die")["Actor"]["Attributes"]["exitCode"] == "137"
+        finally:
+            daemon.docker("rm", "-f", "cc")

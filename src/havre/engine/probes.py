@@ -21,60 +21,63 @@ from havre.engine.rooms import Rooms
 from havre.errors import HavreError, KernelError
 from havre.runtime.link import Monitor, Probed
 from havre.spec.engine import ExecCreate, HealthConfig
+from havre.spec.runplan import ExecPlan
 from havre.units import go_duration
 
 HEAD_BYTES = 4096  # of an HTTP answer, and what is kept of it
 
 
+def prepare(rooms: Rooms, container: Container, check: HealthConfig) -> ExecPlan | None:
+    """What is the same for every exec probe of a run, made once: seccomp and capabilities cost more than the rest. None: no exec."""
+    if health.kind(check) in ("HTTP", "TCP"):
+        return None
+    command = health.command(check, container.record.config.shell)
+    body = ExecCreate(cmd=command, attach_stdout=True, attach_stderr=True)
+    return execs.make_plan(rooms, container, Exec("", container.id, body), (0, 0))
+
+
 async def run(
-    rooms: Rooms, container: Container, monitor: Monitor, check: HealthConfig
+    rooms: Rooms, container: Container, monitor: Monitor, check: HealthConfig, plan: ExecPlan | None
 ) -> HealthResult | None:
-    """Return how it went; None when the container ended meanwhile."""
+    """Return how it went; None when the container ended meanwhile. `plan` comes from `prepare`."""
     start = now_nanos()
     try:
-        if health.kind(check) in ("HTTP", "TCP"):
+        if plan is None:
             found: tuple[int, str] | None = await _connect(monitor, check)
         else:
-            found = await _execute(rooms, container, monitor, check)
+            found = await _execute(rooms, container, monitor, plan, health.timeout_s(check))
     except HavreError as error:
         found = (-1, str(error)) if container.monitor is monitor else None
     return HealthResult(start, now_nanos(), *found) if found else None
 
 
 async def _execute(
-    rooms: Rooms, container: Container, monitor: Monitor, check: HealthConfig
+    rooms: Rooms, container: Container, monitor: Monitor, plan: ExecPlan, timeout_s: float
 ) -> tuple[int, str] | None:
-    one = Exec(ids.new_id(), container.id, _body(container, check))
-    _publish(rooms, container, one, "exec_create: " + " ".join(one.body.cmd or []))
-    plan = execs.make_plan(rooms, container, one, (0, 0))
-    timeout_s = health.timeout_s(check)
-    container.probe_id = one.id
+    key, command = ids.new_id(), " ".join(plan["process"]["args"])
+    plan["exec_id"] = container.probe_id = key
+    _publish(rooms, container, key, f"exec_create: {command}")
     ending = await monitor.probe(plan, timeout_s)
-    _publish(rooms, container, one, "exec_start: " + " ".join(one.body.cmd or []))
-    ending.add_done_callback(partial(_died, rooms, container, one))
+    _publish(rooms, container, key, f"exec_start: {command}")
+    ending.add_done_callback(partial(_died, rooms, container, key))
     try:
         ended = await asyncio.shield(ending)
     except asyncio.CancelledError:
-        monitor.cancel_probe(one.id)
+        monitor.cancel_probe(key)
         raise
     finally:
         container.probe_id = ""
     return _words(ended, timeout_s) if ended else None
 
 
-def _body(container: Container, check: HealthConfig) -> ExecCreate:
-    config = container.record.config
-    return ExecCreate(cmd=health.command(check, config.shell), attach_stdout=True, attach_stderr=True)
-
-
-def _publish(rooms: Rooms, container: Container, one: Exec, action: str, **more: str) -> None:
-    attributes = {**container.attributes(), "execID": one.id, **more}
+def _publish(rooms: Rooms, container: Container, key: str, action: str, **more: str) -> None:
+    attributes = {**container.attributes(), "execID": key, **more}
     rooms.events.publish("container", action, container.id, attributes)
 
 
-def _died(rooms: Rooms, container: Container, one: Exec, ending: "asyncio.Future[Probed | None]") -> None:
+def _died(rooms: Rooms, container: Container, key: str, ending: "asyncio.Future[Probed | None]") -> None:
     code = ended.code if (ended := ending.result()) else 137
-    _publish(rooms, container, one, "exec_die", exitCode=str(code))
+    _publish(rooms, container, key, "exec_die", exitCode=str(code))
 
 
 def _words(ended: Probed, timeout_s: float) -> tuple[int, str]:
@@ -130,32 +133,44 @@ async def _reach(monitor: Monitor, target: Target) -> socket.socket:
 
 async def _ask(sock: socket.socket, target: Target) -> tuple[int, str]:
     """Send GET and judge the status: 200 to 399 is healthy. Redirects are not followed, certificates of a localhost not checked."""
-    context = _any_certificate() if target.tls else None
-    reader, writer = await asyncio.open_connection(
-        sock=sock, ssl=context, server_hostname=target.addresses[0] if context else None, limit=HEAD_BYTES
+    request = (
+        f"GET {target.path} HTTP/1.1\r\nHost: {target.host}\r\nUser-Agent: havre-health\r\n"
+        "Accept: */*\r\nConnection: close\r\n\r\n".encode("ascii")
     )
-    try:
-        writer.write(
-            f"GET {target.path} HTTP/1.1\r\nHost: {target.host}\r\nUser-Agent: havre-health\r\n"
-            "Accept: */*\r\nConnection: close\r\n\r\n".encode("ascii")
-        )
-        line = await _first_line(reader)
-    finally:
-        writer.close()
+    data = await (_exchange_tls(sock, target, request) if target.tls else _exchange(sock, request))
+    line = data.partition(b"\n")[0].decode("utf-8", "replace").strip()
     words = line.split(maxsplit=2)
     code = words[1] if len(words) > 1 else ""
-    good = line.startswith("HTTP/1.") and code.isascii() and code.isdigit() and 200 <= int(code) < 400
-    return (0 if good else 1), line
+    if line.startswith("HTTP/1.") and code.isascii() and code.isdigit():
+        return (0 if 200 <= int(code) < 400 else 1), line
+    return 1, f"the answer is not HTTP: {line}" if line else "the connection was closed without an answer"
 
 
-async def _first_line(reader: asyncio.StreamReader) -> str:
+async def _exchange(sock: socket.socket, request: bytes) -> bytes:
+    """Return the answer as far as its first line, at most HEAD_BYTES."""
+    loop, data = asyncio.get_running_loop(), b""
+    await loop.sock_sendall(sock, request)
+    while b"\n" not in data and len(data) < HEAD_BYTES:
+        more = await loop.sock_recv(sock, HEAD_BYTES - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+async def _exchange_tls(sock: socket.socket, target: Target, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(
+        sock=sock, ssl=_any_certificate(), server_hostname=target.addresses[0], limit=HEAD_BYTES
+    )
     try:
-        line = await reader.readuntil(b"\n")
+        writer.write(request)
+        return await reader.readuntil(b"\n")
     except asyncio.IncompleteReadError as error:
-        line = error.partial
+        return error.partial
     except asyncio.LimitOverrunError:
-        return "the answer is not HTTP"
-    return line.decode("utf-8", "replace").strip() or "the connection was closed without an answer"
+        return b""
+    finally:
+        writer.close()
 
 
 def _any_certificate() -> ssl.SSLContext:

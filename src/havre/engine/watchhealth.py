@@ -30,12 +30,13 @@ def end(container: Container) -> None:
 
 
 async def _watch(rooms: Rooms, container: Container, monitor: Monitor, check: HealthConfig) -> None:
+    plan = probes.prepare(rooms, container, check)
     while True:
         await asyncio.sleep(health.pause_s(check, container.state, now_nanos()))
         if container.state.status == "paused":
             continue
         pauses = container.pauses
-        result = await probes.run(rooms, container, monitor, check)
+        result = await probes.run(rooms, container, monitor, check, plan)
         if result is None or container.monitor is not monitor:
             return
         if container.pauses == pauses:
