@@ -58,6 +58,10 @@ def test_good_limits_pass_without_warning() -> None:
         (HostConfig(security_opt=["bogus"]), InvalidParameter),
         (HostConfig(restart_policy=RestartPolicy(name="bogus")), InvalidParameter),
         (HostConfig(restart_policy=RestartPolicy(name="always", maximum_retry_count=1)), InvalidParameter),
+        (
+            HostConfig(restart_policy=RestartPolicy(name="on-failure", maximum_retry_count=-1)),
+            InvalidParameter,
+        ),
         (HostConfig(restart_policy=RestartPolicy(name="always"), auto_remove=True), Conflict),
     ],
 )

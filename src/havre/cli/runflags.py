@@ -4,6 +4,7 @@ import os
 
 from havre.cli.options import bad
 from havre.errors import InvalidParameter, NotImplementedHere
+from havre.units import parse_duration
 
 RUN_USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 RUN_FLAGS = {
@@ -29,8 +30,6 @@ WINDOWS = ("cpu_count", "cpu_percent", "io_maxbandwidth", "io_maxiops")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_SECONDS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def request(given: "dict[str, Any]", args: list[str], *, attach_all: bool) -> "dict[str, Any]":
@@ -214,20 +213,20 @@ def _nano_cpus(text: "str | None") -> int:
 
 
 def nanos(text: "str | None", flag: str) -> int:
-    """Return nanoseconds of Go's "1m30s". Raises InvalidParameter."""
-    total, number, unit = 0.0, "", ""
-    for letter in (text or "") + "0":
-        if (letter.isdigit() or letter == ".") and not unit:
-            number += letter
-        elif letter.isdigit() or letter == ".":
-            if unit not in _SECONDS:
-                raise InvalidParameter(f'invalid argument "{text}" for "--{flag}": invalid duration')
-            total, number, unit = total + float(number) * _SECONDS[unit], letter, ""
-        else:
-            unit += letter
-    if text and number != "0":
-        raise InvalidParameter(f'invalid argument "{text}" for "--{flag}": missing unit in duration')
-    return int(total)
+    """Return nanoseconds of Go's "1m30s". Raises InvalidParameter in Docker's words."""
+    if not text:
+        return 0
+    try:
+        found = parse_duration(text)
+    except InvalidParameter as error:
+        raise bad(RUN_FLAGS, flag, text, f"time: {error.message}") from None
+    return _not_negative(found, flag)
+
+
+def _not_negative(value: int, flag: str) -> int:
+    if value < 0:
+        raise InvalidParameter(f"--{flag} cannot be negative")
+    return value
 
 
 def read_lines(path: str) -> list[str]:
@@ -303,8 +302,8 @@ def _userns(text: str) -> str:
 
 
 def _restart(text: "str | None") -> "dict[str, Any]":
-    name, colon, count = (text or "no").partition(":")
-    if colon and not count.isdigit():
+    name, _, count = (text or "no").partition(":")
+    if count and not (count.isascii() and count.removeprefix("-").isdigit()):
         raise InvalidParameter("invalid restart policy format: maximum retry count must be an integer")
     return {"Name": name, "MaximumRetryCount": int(count or 0)}
 
@@ -405,7 +404,7 @@ def _health(given: "dict[str, Any]") -> "dict[str, Any] | None":
         "Timeout": nanos(given["health_timeout"], "health-timeout"),
         "StartPeriod": nanos(given["health_start_period"], "health-start-period"),
         "StartInterval": nanos(given["health_start_interval"], "health-start-interval"),
-        "Retries": given["health_retries"] or 0,
+        "Retries": _not_negative(given["health_retries"] or 0, "health-retries"),
     }
 
 

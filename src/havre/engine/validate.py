@@ -258,8 +258,11 @@ def check_policy(policy: RestartPolicy | None) -> str:
         raise InvalidParameter(
             f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
         )
-    if retries < 0 or (retries and name != "on-failure"):
+    if retries and name != "on-failure":
+        more = " and cannot be negative" if retries < 0 else ""
         raise InvalidParameter(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+            f"invalid restart policy: maximum retry count can only be used with 'on-failure'{more}"
         )
+    if retries < 0:
+        raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
     return name
