@@ -212,3 +212,22 @@ def test_the_module_stays_lean():
         env={"PYTHONPATH": src},
     )
     assert done.stdout.split() == ["havre", "havre.errors", "havre.linux", "havre.linux.syscalls"]
+
+
+def test_openat2_outlasts_the_renames_of_others(tmp_path):
+    """ ".." makes the kernel say EAGAIN when anything is renamed meanwhile; whoever renames without end must not stop a start."""
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    (tmp_path / "x").mkdir()
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            os.rename(tmp_path / "x", tmp_path / "y")
+            os.rename(tmp_path / "y", tmp_path / "x")
+    root = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for _ in range(3000):
+            os.close(sys.openat2(root, "a/b/../b/c/../../b", os.O_PATH, resolve=sys.RESOLVE_IN_ROOT))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(root)

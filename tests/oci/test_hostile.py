@@ -410,3 +410,85 @@ def test_bind_source_that_is_odd_fails_clearly_or_works(oci, source):
         assert done.returncode == 1 and f"open_tree {path}: no such file or directory" in done.stderr
     else:
         assert done.stdout.strip() == {"socket": "socket", "/": "directory"}[source]
+
+
+def run_on_pty(oci, place, name):
+    """Run a bundle with a terminal on a pty of ours; return (code, what it said)."""
+    pty = os.openpty()
+    child = subprocess.Popen(
+        [*oci.program, "run", "-b", str(place), name],
+        stdin=pty[1],
+        stdout=pty[1],
+        stderr=pty[1],
+        env=oci.env,
+        start_new_session=True,
+    )
+    os.close(pty[1])
+    said = b""
+    try:
+        while chunk := os.read(pty[0], 1024):
+            said += chunk
+    except OSError:
+        pass  # EIO: the last holder of the terminal has gone
+    os.close(pty[0])
+    return child.wait(20), said.decode()
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo", "link", "null", "ptmx elsewhere"])
+def test_console_is_never_what_the_image_calls_ptmx(oci, outside, kind):
+    def edit(config):
+        config["mounts"] = [
+            mount for mount in config["mounts"] if not mount["destination"].startswith("/dev")
+        ]
+
+    place = oci.bundle("true", edit=edit, terminal=True)
+    folder = place / "rootfs/dev/pts"
+    folder.mkdir()
+    ptmx = folder / "ptmx"
+    if kind == "file":
+        ptmx.write_text("x")
+    elif kind == "fifo":
+        os.mkfifo(ptmx)
+    elif kind == "link":
+        ptmx.symlink_to(outside / "secret")
+    elif kind == "null":
+        os.mknod(ptmx, 0o666 | 0o020000, os.makedev(1, 3))
+    else:
+        os.mknod(ptmx, 0o666 | 0o020000, os.makedev(5, 2))  # finds the devpts beside it: there is none
+    code, said = run_on_pty(oci, place, "console")
+    assert code == 1 and "/dev/pts/ptmx" in said
+
+
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+@pytest.mark.parametrize("target", ["/proc/self/attr", "/proc/sys", "/proc/1/../sys/kernel", "/proc"])
+def test_nothing_is_laid_over_proc(oci, outside, kind, target):
+    options = ["bind"] if kind == "bind" else []
+    mount = {"destination": target, "type": kind, "source": str(outside), "options": options}
+    done = oci.run("true", edit=lambda config: config["mounts"].append(mount))
+    assert done.returncode == 1 and "operation not permitted" in done.stderr and "/proc" in done.stderr
+
+
+def test_files_that_lxcfs_covers_can_be_covered(oci):
+    (oci.folder / "uptime").write_text("covered\n")
+    mount = {
+        "destination": "/proc/uptime",
+        "type": "bind",
+        "source": str(oci.folder / "uptime"),
+        "options": ["bind"],
+    }
+    assert (
+        oci.run("cat", "/proc/uptime", edit=lambda config: config["mounts"].append(mount)).stdout
+        == "covered\n"
+    )
+
+
+def test_nothing_is_imported_once_the_files_are_the_containers():
+    """A module that is first needed behind the pivot would be looked for in the container, and run with our rights."""
+    code = (
+        "from havre.runtime import rootfs, spawn, init, foreign\n"
+        "rootfs.forbid_imports()\n"
+        "import os, fcntl, resource, signal\n"  # loaded already
+        "try:\n import colorsys\nexcept ImportError:\n print('forbidden')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "forbidden\n", done.stderr

@@ -253,5 +253,29 @@ def test_user_outside_the_map_is_refused_by_name(oci, bundle):
     )
 
 
+def test_shared_bind_brings_the_hosts_mounts_and_never_leads_out(oci, bundle):
+    volume = oci.folder / "volume"
+    volume.mkdir()
+    run = " ".join(oci.program) + " run -b BUNDLE prop"
+    script = (
+        f"mount --make-rprivate / && mount -t tmpfs tmpfs {volume} && mount --make-shared {volume} && mkdir {volume}/in && "
+        f"chmod 777 {volume} && {run}; grep -c '{volume}/in ' /proc/self/mountinfo"
+    )
+
+    def edit(config):
+        config["mounts"].append({**bind(volume, "rshared"), "destination": "/shared"})
+        config["linux"]["rootfsPropagation"] = "rshared"
+        caps = config["process"]["capabilities"]
+        config["process"]["capabilities"] = {kind: [*names, "CAP_SYS_ADMIN"] for kind, names in caps.items()}
+
+    command = (
+        "mount -t tmpfs x /shared/in && echo mounted; grep ' /shared ' /proc/self/mountinfo | grep -c master:"
+    )
+    place = bundle("sh", "-c", command, edit=edit)
+    words = ["unshare", "-m", "sh", "-c", script.replace("BUNDLE", str(place))]
+    done = subprocess.run(words, capture_output=True, text=True, env=oci.env, check=False, timeout=60)
+    assert done.stdout.split() == ["mounted", "1", "0"], done.stderr
+
+
 def test_features_say_that_mounts_can_be_idmapped(oci):
     assert json.loads(oci("features").stdout)["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}

@@ -85,7 +85,7 @@ PR_CAP_AMBIENT_RAISE = 2
 SECCOMP_SET_MODE_FILTER = 1
 KEYCTL_JOIN_SESSION_KEYRING = 1
 CAPABILITY_VERSION_3 = 0x20080522
-PROC_SUPER_MAGIC = 0x9FA0
+PROC_SUPER_MAGIC, DEVPTS_SUPER_MAGIC = 0x9FA0, 0x1CD1
 CLOSE_RANGE_CLOEXEC = 4
 
 
@@ -207,14 +207,24 @@ class _OpenHow(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("flags", "mode", "resolve")]
 
 
+RACE_TRIES = 128
 _HOW_SIZE = ctypes.sizeof(_OpenHow)
 
 
 def openat2(directory: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int) -> int:
-    """open(2) below a directory with RESOLVE_* rules; always close-on-exec."""
+    """open(2) below a directory with RESOLVE_* rules; always close-on-exec.
+
+    EAGAIN says that something was renamed or mounted while ".." was resolved: somebody else's renames must not make us fail.
+    """
     how = _OpenHow(flags | CLOEXEC, mode, resolve)
-    name = os.fsdecode(path)
-    return _call("openat2", name, SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), _HOW_SIZE)
+    name, raw = os.fsdecode(path), os.fsencode(path)
+    for _ in range(RACE_TRIES):
+        try:
+            return _call("openat2", name, SYS_OPENAT2, directory, raw, ctypes.byref(how), _HOW_SIZE)
+        except KernelError as error:
+            if error.errno != 11:  # EAGAIN
+                raise
+    raise KernelError("openat2", name, 11)
 
 
 def prctl(option: int, value: int, name: str = "prctl") -> int:

@@ -153,6 +153,7 @@ def _inside(root: str, work: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
     child = os.fork()
     if child == 0:
         try:
+            rootfs.forbid_imports()
             os.chroot(root)
             os.chdir("/")
             init.tell(theirs, ("ok", *work()))

@@ -191,7 +191,7 @@ def _refuse_own(joins: "list[tuple[str, int, str]]", fds: list[int]) -> None:
 def _open_console(process: "Process", channel: socket.socket) -> int:
     """Make a pty in the container's own devpts, bind it on /dev/console, hand the master to the monitor; return the slave."""
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    master = rootfs.open_in(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    master = rootfs.open_terminal(root)
     fcntl.ioctl(master, termios.TIOCSPTLCK if hasattr(termios, "TIOCSPTLCK") else 0x40045431, b"\0\0\0\0")
     slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     place = rootfs.make_target(root, "/dev/console", directory=False)

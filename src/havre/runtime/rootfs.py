@@ -6,6 +6,7 @@ that very fd, so no symlink the image or a racing neighbour plants can lead a mo
 
 import os
 import stat
+import sys as python
 
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
@@ -140,7 +141,11 @@ def build(program: "Program", outside: Outside, place: int) -> int:
         if mount[0] == "fs":
             _mount_fs(root, mount)
         elif mount[0] == "bind":
-            _mount_bind(root, mount, outside.sources.get(number) or _open_source(mount, []))
+            sources = outside.sources.get(number) or _open_source(mount, [])
+            if program["userns"] and mount[8] == sys.MS_SHARED:
+                # A namespace with less rights hears of the host's mounts and never adds to them (mount_namespaces(7)).
+                sys.mount_setattr(sources[0], mount[2], propagation=sys.MS_SLAVE, recursive=True)
+            _mount_bind(root, mount, sources)
         else:
             _mount_cgroup(root, mount, outside.sources[number])
         if mount[1].rstrip("/") == "/dev":
@@ -152,9 +157,15 @@ def build(program: "Program", outside: Outside, place: int) -> int:
     return root
 
 
+def forbid_imports() -> None:
+    """From here on the files are the container's: a module that is not loaded yet would be code of its making, run with our rights."""
+    python.meta_path.clear()
+
+
 def enter(program: "Program", root: int) -> None:
     """pivot_root into `root` and forget the host's tree; then the root's propagation."""
     if program["pivot"]:
+        forbid_imports()
         os.fchdir(root)
         sys.pivot_root(b".", b".")
         sys.umount(b".", sys.MNT_DETACH)
@@ -173,6 +184,7 @@ def _move_over(program: "Program", root: int) -> None:
         place = left.split()[4]
         if right.split()[0] in ("proc", "sysfs") and not place.startswith(program["mount_at"] + "/"):
             sys.umount(os.fsencode(place.encode().decode("unicode_escape")), sys.MNT_DETACH)
+    forbid_imports()
     above = os.open("/", PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
     sys.move_mount(root, above, "/")
     os.close(above)
@@ -307,24 +319,28 @@ def _mount_fs(root: int, mount: tuple) -> None:  # type: ignore[type-arg]
     os.close(context)
     if propagation:
         sys.mount_setattr(tree, target, propagation=propagation)
-    if kind in ("proc", "sysfs"):
-        _refuse_symlink(root, target)
     if copy_up:
         _copy_up(root, target, tree, keep_mode=any(key == "mode" for key, _ in data))
     if late:
         sys.mount_setattr(tree, target, add=late)
-    _attach(root, tree, target, directory=True)
+    if kind in ("proc", "sysfs"):
+        _attach_plain(root, tree, target)
+    else:
+        _attach(root, tree, target, directory=True)
 
 
-def _refuse_symlink(root: int, target: str) -> None:
+def _attach_plain(root: int, tree: int, target: str) -> None:
     """procfs and sysfs belong on a plain directory, or masks and read-only paths could be led astray (CVE-2019-19921)."""
+    os.close(make_target(root, target, directory=True))
     try:
-        os.close(sys.openat2(root, target, PATH_FD, resolve=IN_ROOT | sys.RESOLVE_NO_SYMLINKS))
+        place = sys.openat2(root, target, PATH_FD, resolve=IN_ROOT | sys.RESOLVE_NO_SYMLINKS)
     except KernelError as error:
         if error.errno == 40:  # ELOOP
             raise KernelError("mount", f"{target} is a symlink", 20) from None
-        if error.errno != 2:
-            raise
+        raise
+    sys.move_mount(tree, place, target)
+    os.close(place)
+    os.close(tree)
 
 
 def _copy_up(root: int, target: str, tree: int, *, keep_mode: bool) -> None:
@@ -343,8 +359,36 @@ def _copy_up(root: int, target: str, tree: int, *, keep_mode: bool) -> None:
     os.close(below)
 
 
+# What may be laid over a file of procfs: lxcfs does (runc's checkProcMount).
+_OVER_PROC = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo diskstats loadavg meminfo net/dev slabinfo stat swaps uptime sys/crypto/fips_enabled sys/kernel/ns_last_pid"
+    ).split()
+)
+
+
+def open_terminal(root: int) -> int:
+    """Open a new pty of the container's own devpts; nothing else that somebody has put there (CVE-2025-52565)."""
+    master = open_in(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    if sys.filesystem_magic(master) != sys.DEVPTS_SUPER_MAGIC or os.fstat(master).st_rdev != os.makedev(5, 2):
+        os.close(master)
+        raise KernelError("open", "/dev/pts/ptmx is not a terminal of the container's own devpts", 22)
+    os.set_blocking(master, True)
+    return master
+
+
+def _protect_proc(tree: int, place: int, target: str) -> None:
+    """What we and others write to /proc must reach the kernel (CVE-2025-52881): it is a procfs, with nothing laid over it."""
+    if target == "/proc" and sys.filesystem_magic(tree) != sys.PROC_SUPER_MAGIC:
+        raise KernelError("mount", "/proc: only a procfs can be there", 1)
+    if sys.filesystem_magic(place) == sys.PROC_SUPER_MAGIC and target not in _OVER_PROC:
+        raise KernelError("mount", f"{target}: nothing can be mounted inside /proc", 1)
+
+
 def _attach(root: int, tree: int, target: str, *, directory: bool) -> None:
     place = make_target(root, target, directory=directory)
+    _protect_proc(tree, place, os.path.normpath(target))
     sys.move_mount(tree, place, target)
     os.close(place)
     os.close(tree)

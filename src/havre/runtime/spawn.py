@@ -1,5 +1,6 @@
 """Clone the container's init, or join a running one. Lean; runs in the monitor, which becomes the parent of both."""
 
+import fcntl
 import marshal
 import os
 import socket
@@ -315,6 +316,7 @@ def _join(
             for text in identity.set_rlimits(process):
                 init.tell(channel, ("warn", text))
             process["rlimits"] = []
+        rootfs.forbid_imports()
         sys.setns(target, flags, "container")
         if flags & sys.CLONE_NEWUSER:
             init.become_root()
@@ -333,10 +335,8 @@ def _join(
 
 def _open_terminal(channel: socket.socket) -> int:
     """A pty in the container's devpts for an exec; the master goes to the monitor."""
-    import fcntl
-
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    master = rootfs.open_in(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    master = rootfs.open_terminal(root)
     fcntl.ioctl(master, 0x40045431, b"\0\0\0\0")  # TIOCSPTLCK: unlock
     slave: int = fcntl.ioctl(master, init.TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     socket.send_fds(channel, [marshal.dumps(("tty",))], [master])
