@@ -225,8 +225,8 @@ def test_openat2_outlasts_the_renames_of_others(tmp_path):
             os.rename(tmp_path / "y", tmp_path / "x")
     root = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
     try:
-        for _ in range(3000):
-            os.close(sys.openat2(root, "a/b/../b/c/../../b", os.O_PATH, resolve=sys.RESOLVE_IN_ROOT))
+        for _ in range(2000):
+            os.close(sys.openat2(root, "a/b" + "/../b" * 40, os.O_PATH, resolve=sys.RESOLVE_IN_ROOT))
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
