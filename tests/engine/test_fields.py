@@ -27,12 +27,15 @@ from havre.spec.engine import (
     ContainerConfig,
     ContainerCreate,
     DeviceRequest,
+    DriverConfig,
     EndpointIpam,
     EndpointSettings,
     HostConfig,
     Mount,
     Resources,
     TmpfsOptions,
+    VolumeCreate,
+    VolumeOptions,
 )
 
 SOURCE = Path(havre.__file__).parent
@@ -64,7 +67,7 @@ CONFIG = {
     "StopTimeout": ("read by engine", 3),
     "Tty": ("plan", True),
     "User": ("plan", "1:2"),
-    "Volumes": ("warned", {"/v": {}}),
+    "Volumes": ("plan", {"/v": {}}),
     "WorkingDir": ("plan", "/w"),
 }
 SLOW = [{"Path": "/dev/sda", "Rate": 5}]
@@ -137,8 +140,8 @@ HOST = {
     "UTSMode": ("plan", "host"),
     "Ulimits": ("plan", [{"Name": "nofile", "Soft": 5, "Hard": 6}]),
     "UsernsMode": ("read by engine/userns.py", "host"),
-    "VolumeDriver": ("refused", "local"),
-    "VolumesFrom": ("refused", ["x"]),
+    "VolumeDriver": ("read by engine/mounts.py", "local"),
+    "VolumesFrom": ("read by engine/create.py", ["x"]),
 }
 
 
@@ -164,7 +167,7 @@ def decide(config: dict[str, object], host: dict[str, object]) -> tuple[str, lis
         host_config=asked,
         path=command[0],
         args=command[1:],
-        mounts=mounts.resolve(asked),
+        mounts=mounts.resolve(asked, merged),
     )
     answers = plan.Asked(
         overlay={"lower": ["/l"], "upper": "/u", "work": "/w"},
@@ -241,6 +244,9 @@ def test_resources_of_update_are_those_of_create() -> None:
         (Mount, "engine/mounts.py"),
         (BindOptions, "engine/mounts.py"),
         (TmpfsOptions, "engine/mounts.py"),
+        (VolumeOptions, "engine/mounts.py"),
+        (DriverConfig, "engine/mounts.py"),
+        (VolumeCreate, "engine/volumes.py"),
         (DeviceRequest, "engine/cdi.py"),
         (EndpointIpam, "engine/validate.py"),
         (EndpointSettings, "engine/validate.py"),

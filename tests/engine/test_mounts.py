@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from havre.engine import mounts
-from havre.engine.mounts import parse_bind, parse_mount, parse_tmpfs, resolve
-from havre.errors import InvalidParameter, NotImplementedHere
-from havre.spec.engine import BindOptions, HostConfig, Mount, TmpfsOptions
+from havre.engine.mounts import inherit, parse_bind, parse_mount, parse_tmpfs, resolve
+from havre.errors import InvalidParameter
+from havre.spec.engine import BindOptions, ContainerConfig, HostConfig, Mount, TmpfsOptions, VolumeOptions
 
 
 def test_bind_reads_source_target_and_options() -> None:
@@ -18,16 +18,59 @@ def test_bind_reads_source_target_and_options() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["/a", ":/b", "/a:b", "/a:/", "/a:/b:bad", "/a:/b:ro,rw", "/a:/b:shared,slave", "/a:/b:ro:x", "/a\0:/b"],
+    [":/b", "/a:b", "/a:/", "/a:/b:bad", "/a:/b:ro,rw", "/a:/b:shared,slave", "/a:/b:ro:x", "/a\0:/b"],
 )
 def test_bad_binds_are_refused(text: str) -> None:
     with pytest.raises(InvalidParameter):
         parse_bind(text)
 
 
-def test_named_volume_is_not_there_yet_and_says_what_to_type() -> None:
-    with pytest.raises(NotImplementedHere, match=r"-v \$PWD/data:/x"):
-        parse_bind("data:/x")
+def test_a_name_is_a_volume_and_a_path_alone_an_anonymous_one() -> None:
+    named = parse_bind("data:/x:ro,nocopy")
+    assert (named.type, named.name, named.source, named.rw, named.copy) == (
+        "volume",
+        "data",
+        "",
+        False,
+        False,
+    )
+    assert parse_bind("data:/x").mode == "z"
+    assert (parse_bind("/x").type, parse_bind("/x").name) == ("volume", "")
+    mount = parse_mount(
+        Mount(type="volume", source="data", target="/x", volume_options=VolumeOptions(no_copy=True))
+    )
+    assert (mount.name, mount.copy) == ("data", False)
+
+
+def test_a_relative_path_says_what_to_type() -> None:
+    with pytest.raises(InvalidParameter, match=r"absolute path \(try: -v \$PWD/sub/data:/x\)"):
+        parse_bind("./sub/data:/x")
+
+
+@pytest.mark.parametrize(
+    "text", ["a:/x", "-a:/x", "a b:/x", "data:/x:shared", "data:x", "data:/", f"{'a' * 256}:/x"]
+)
+def test_bad_volumes_are_refused(text: str) -> None:
+    with pytest.raises(InvalidParameter):
+        parse_bind(text)
+
+
+def test_what_is_asked_for_hides_what_is_inherited_and_both_hide_the_images() -> None:
+    donor = resolve(HostConfig(binds=["/host:/a", "data:/b"], tmpfs={"/t": ""}))
+    own = HostConfig(binds=["mine:/b"])
+    found = resolve(own, ContainerConfig(volumes={"/a": {}, "/c": {}}), inherit(donor, "ro", "donor"))
+    assert [(one.type, one.destination, one.name or one.source, one.rw) for one in found] == [
+        ("volume", "/b", "mine", True),
+        ("bind", "/a", "/host", False),
+        ("volume", "/c", "", True),
+    ]
+
+
+@pytest.mark.parametrize("path", ["relative", "/../..", "/"])
+def test_an_images_volume_never_leaves_the_root(path: str) -> None:
+    with pytest.raises(InvalidParameter):
+        resolve(HostConfig(), ContainerConfig(volumes={path: {}}))
+    assert resolve(HostConfig(), ContainerConfig(volumes={"/a/../../x": {}}))[0].destination == "/x"
 
 
 def test_mount_of_bind_and_tmpfs() -> None:

@@ -49,7 +49,6 @@ def test_good_limits_pass_without_warning() -> None:
 @pytest.mark.parametrize(
     ("host", "kind"),
     [
-        (HostConfig(volumes_from=["x"]), NotImplementedHere),
         (HostConfig(ipc_mode="container:"), InvalidParameter),
         (HostConfig(cgroup="container:x"), NotImplementedHere),
         (HostConfig(ipc_mode="bogus"), InvalidParameter),

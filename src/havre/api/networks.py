@@ -1,4 +1,4 @@
-"""/networks and /volumes: what this daemon has of them."""
+"""/networks."""
 
 from havre.api import decode
 from havre.api.router import Call, Route
@@ -28,16 +28,10 @@ async def prune(call: Call) -> None:
     await call.request.json(200, await networks.prune(call.rooms, decode.filters(call.request)))
 
 
-async def volumes(call: Call) -> None:
-    """Named volumes come with their own room; there are none."""
-    await call.request.json(200, {"Volumes": [], "Warnings": None})
-
-
 routes = (
     Route("GET", "/networks", listed),
     Route("POST", "/networks/create", create),
     Route("POST", "/networks/prune", prune),
     Route("GET", "/networks/{name}", inspect),
     Route("DELETE", "/networks/{name}", remove),
-    Route("GET", "/volumes", volumes),
 )

@@ -21,21 +21,12 @@ async def not_there_yet(call: Call) -> None:
     )
 
 
-async def no_such_volume(call: Call) -> None:
-    raise NotFound(f"get {call.name}: no such volume")
-
-
 async def no_such_plugin(call: Call) -> None:
     raise NotFound(f'plugin "{call.name}" not found')
 
 
 async def no_plugins(call: Call) -> None:
     await call.request.json(200, [])
-
-
-async def no_volumes_pruned(call: Call) -> None:
-    """There are no named volumes yet, so none is unused: `docker system prune --volumes` goes on."""
-    await call.request.json(200, {"VolumesDeleted": [], "SpaceReclaimed": 0})
 
 
 async def no_cache_pruned(call: Call) -> None:
@@ -58,7 +49,6 @@ _NOT_YET = (
     ("GET", "/distribution/{name:any}/json"),
     ("POST", "/networks/{name}/connect"),
     ("POST", "/networks/{name}/disconnect"),
-    ("POST", "/volumes/create"),
     ("POST", "/plugins/create"),
     ("POST", "/plugins/pull"),
     ("GET", "/plugins/privileges"),
@@ -67,9 +57,6 @@ _NOT_YET = (
 )
 routes = (
     *(Route(method, path, not_there_yet) for method, path in _NOT_YET),
-    Route("POST", "/volumes/prune", no_volumes_pruned),
-    Route("GET", "/volumes/{name}", no_such_volume),
-    Route("DELETE", "/volumes/{name}", no_such_volume),
     Route("POST", "/build/prune", no_cache_pruned),
     Route("GET", "/plugins", no_plugins),
     Route("GET", "/plugins/{name:any}/json", no_such_plugin),

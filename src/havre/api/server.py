@@ -2,7 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 
-from havre.api import changes, containers, exec, images, networks, processes, refused, streams, system
+from havre.api import (
+    changes,
+    containers,
+    exec,
+    images,
+    networks,
+    processes,
+    refused,
+    streams,
+    system,
+    volumes,
+)
 from havre.api.router import Router
 from havre.engine.rooms import Rooms
 from havre.http.server import Request
@@ -18,7 +29,7 @@ COMMON_HEADERS = {
 
 def handler(rooms: Rooms) -> Callable[[Request], Awaitable[None]]:
     """Return the handler of one daemon."""
-    tables = (system, containers, changes, processes, streams, exec, images, networks, refused)
+    tables = (system, containers, changes, processes, streams, exec, images, networks, volumes, refused)
     router = Router(route for table in tables for route in table.routes)
 
     async def handle(request: Request) -> None:

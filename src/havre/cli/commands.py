@@ -93,6 +93,11 @@ INNER = {
     "system df": ("df", "disk_usage", "Show disk usage"),
     "system dial-stdio": ("dial", "dial_stdio", "Carry stdin and stdout to the daemon"),
     "system prune": ("prune", "system", "Remove unused data"),
+    "volume create": ("volume", "create", "Create a volume"),
+    "volume inspect": ("volume", "inspect", "Display detailed information on one or more volumes"),
+    "volume ls": ("volume", "ls", "List volumes"),
+    "volume prune": ("volume", "prune", "Remove unused local volumes"),
+    "volume rm": ("volume", "rm", "Remove one or more volumes"),
 }
 _CONTAINER = (
     "attach create diff exec export kill logs pause port rename restart rm run start stats stop top unpause update "
@@ -122,6 +127,10 @@ GROUPS = {
         **{"info": "info", "events": "events"},
         **{"df": "system df", "dial-stdio": "system dial-stdio", "prune": "system prune"},
     },
+    "volume": {
+        **{name: f"volume {name}" for name in "create inspect ls prune rm".split()},
+        **{"list": "volume ls", "remove": "volume rm"},
+    },
 }
 GROUP_SUMMARIES = {
     "container": "Manage containers",
@@ -130,6 +139,7 @@ GROUP_SUMMARIES = {
     "network": "Manage networks",
     "registry": "Serve images, or make an image of that: havre registry --help",
     "system": "Manage the whole engine",
+    "volume": "Manage volumes",
 }
 
 

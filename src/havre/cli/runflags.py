@@ -55,6 +55,7 @@ def request(given: "dict[str, Any]", args: list[str], *, attach_all: bool) -> "d
         "StopSignal": given["stop_signal"] or "",
         "StopTimeout": given["stop_timeout"],
         "Healthcheck": _health(given),
+        "Volumes": {text: {} for text in given["volume"] if ":" not in text} or None,
         "HostConfig": _host_config(given, bindings),
         "NetworkingConfig": {"EndpointsConfig": _endpoints(given)},
     }
@@ -121,7 +122,7 @@ def _host_config(given: "dict[str, Any]", bindings: "dict[str, Any]") -> "dict[s
     networks = given["network"]
     mode = _network_name(networks[0]) if networks else "default"
     return {
-        "Binds": given["volume"] or None,
+        "Binds": [_bind(text) for text in given["volume"] if ":" in text] or None,
         "Mounts": _values(given, "mount") or None,
         "Tmpfs": dict(_split(text, ":") for text in given["tmpfs"]) or None,
         "VolumesFrom": given["volumes_from"] or None,
@@ -284,6 +285,16 @@ def pairs(entries: list[str], flag: str) -> dict[str, str]:
             raise InvalidParameter(f'invalid argument "{entry}" for "--{flag}": NAME=VALUE is needed')
         found[name] = value
     return found
+
+
+def _bind(text: str) -> str:
+    """A source that begins with a dot is a directory of here."""
+    source, colon, rest = text.partition(":")
+    if source.startswith(("./", "../")) or source in (".", ".."):
+        import os
+
+        source = os.path.abspath(source)
+    return source + colon + rest
 
 
 def _split(text: str, mark: str) -> "tuple[str, str]":

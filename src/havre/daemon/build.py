@@ -22,6 +22,7 @@ from havre.runtime.link import Runtime
 from havre.spec.idmaps import outside
 from havre.store import Records
 from havre.tasks import in_disk_thread, in_net_thread
+from havre.volume.volumes import Volumes
 
 
 async def build_rooms(config: Config, zygote: socket.socket) -> Rooms:
@@ -40,8 +41,10 @@ async def build_rooms(config: Config, zygote: socket.socket) -> Rooms:
         forwards=config.ip_forward,
         reserved=() if config.bridge_given else reserved_bridges(),
     )
-    images, _ = await asyncio.gather(
-        in_disk_thread(Images, settings.data_root / "image", records), in_net_thread(networks.start)
+    images, volumes, _ = await asyncio.gather(
+        in_disk_thread(Images, settings.data_root / "image", records),
+        in_disk_thread(Volumes, settings.data_root / "volumes", records),
+        in_net_thread(networks.start),
     )
     containers = Containers(records)
     containers.load()
@@ -51,6 +54,7 @@ async def build_rooms(config: Config, zygote: socket.socket) -> Rooms:
         records=records,
         images=images,
         networks=networks,
+        volumes=volumes,
         runtime=Runtime(zygote),
         registry=Client(insecure_registries=settings.insecure_registries, mirrors=settings.registry_mirrors),
         containers=containers,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from havre.logs.open import open_log
-from havre.runtime import export, selfexec, zygote
+from havre.runtime import export, populate, selfexec, zygote
 
 if TYPE_CHECKING:
     import socket
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def launch() -> "socket.socket":
     """Fork the zygote; return the daemon's end of its socket. The daemon goes on from a read-only mount of its interpreter."""
     selfexec.protect(b"havred")
-    return zygote.launch(open_log, {"export": _export})
+    return zygote.launch(open_log, {"export": _export, "populate": populate.run})
 
 
 def _export(message: "tuple[Any, ...]", fds: list[int]) -> None:

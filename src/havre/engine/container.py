@@ -51,7 +51,7 @@ class Health(msgspec.Struct, omit_defaults=True):
 class MountPoint(msgspec.Struct, omit_defaults=True):
     """One resolved mount, as `docker inspect` shows it."""
 
-    type: str  # bind, tmpfs
+    type: str  # bind, tmpfs, volume
     source: str
     destination: str
     mode: str = ""
@@ -60,6 +60,11 @@ class MountPoint(msgspec.Struct, omit_defaults=True):
     options: dict[str, str] = {}
     recursive: bool = True
     create_source: bool = False
+    name: str = ""  # the next five are a volume's; "": anonymous, until it is claimed
+    copy: bool = True  # what the image has there goes into an empty one
+    driver: str = ""
+    driver_opts: dict[str, str] = {}
+    labels: dict[str, str] = {}
 
 
 class ContainerRecord(msgspec.Struct, omit_defaults=True):

@@ -5,9 +5,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from havre import clock, ids
-from havre.engine import amend, cdi, devices, joining, mounts, names, plan, security, userns, validate
+from havre.engine import (
+    amend,
+    cdi,
+    devices,
+    joining,
+    mounts,
+    names,
+    plan,
+    security,
+    userns,
+    validate,
+    volumes,
+)
 from havre.engine import merge as merging
-from havre.engine.container import Container, ContainerRecord
+from havre.engine.container import Container, ContainerRecord, MountPoint
 from havre.engine.ports import parse_requests
 from havre.engine.ranges import holds
 from havre.engine.rooms import Rooms
@@ -20,6 +32,7 @@ from havre.spec.idmaps import IdMaps
 from havre.spec.image import Image, Platform
 from havre.spec.platform import parse as parse_platform
 from havre.tasks import in_disk_thread
+from havre.volume.volumes import DRIVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +67,18 @@ async def create(rooms: Rooms, body: ContainerCreate, *, name: str = "", platfor
     _check_ports(record)
     plan.log_plan(record, rooms.settings)  # refuses what the driver cannot follow
     with _id_maps(rooms, record):
-        await in_disk_thread(_prepare, rooms, record)
+        made = await in_disk_thread(_prepare, rooms, record)
         try:
+            if any(point.type == "volume" for point in record.mounts):
+                await volumes.populate(rooms, record, rooms.images.snapshots.get(record.id)["lower"])
             container = Container(record)
             container.ended.set()
             rooms.containers.add(container)
         except BaseException:
-            await in_disk_thread(_undo, rooms, record)
+            await in_disk_thread(_undo, rooms, record, made)
             raise
+    for volume in made:
+        rooms.events.publish("volume", "create", volume, {"driver": DRIVER})
     rooms.events.publish("container", "create", record.id, container.attributes())
     return Created(record.id, warnings)
 
@@ -129,8 +146,17 @@ def _record(
         path=command[0],
         args=command[1:],
         endpoints={} if body.network_disabled else _endpoints(body, host.network_mode),
-        mounts=mounts.resolve(host),
+        mounts=mounts.resolve(host, config, _inherited(rooms, host)),
     )
+
+
+def _inherited(rooms: Rooms, host: HostConfig) -> list[MountPoint]:
+    """What --volumes-from brings. Raises NotFound, InvalidParameter."""
+    found = []
+    for text in host.volumes_from or []:
+        ref, _, mode = text.partition(":")
+        found += mounts.inherit(rooms.containers.find(ref).record.mounts, mode, ref)
+    return found
 
 
 def _network_mode(host: HostConfig) -> str:
@@ -158,23 +184,26 @@ def _check_ports(record: ContainerRecord) -> tuple[PortRequest, ...]:
     return parse_requests(record.config, record.host_config)
 
 
-def _prepare(rooms: Rooms, record: ContainerRecord) -> None:
-    """Layers and the container's own directory; undone together."""
+def _prepare(rooms: Rooms, record: ContainerRecord) -> list[str]:
+    """Volumes, layers and the container's own directory, undone together; return the names of new volumes."""
     with ExitStack() as undo:
         devices.ask(record.host_config)
         cdi.ask(record.host_config, rooms.settings.cdi_spec_dirs)
         security.check(record.host_config)
         mounts.ask_sources(record.mounts, lambda point: userns.source_owner(point, record))
-        undo.callback(_undo, rooms, record)
+        made = volumes.claim(rooms, record)
+        undo.callback(_undo, rooms, record, made)
         rooms.settings.container_dir(record.id).mkdir(mode=0o710, parents=True)
         owner = record.id_maps.owner if record.id_maps else lambda uid, gid: (uid, gid)
         limit_bytes = validate.storage_bytes(record.host_config.storage_opt)
         rooms.images.snapshots.prepare(record.chain_id, record.id, owner, limit_bytes=limit_bytes)
         undo.pop_all()
+    return made
 
 
-def _undo(rooms: Rooms, record: ContainerRecord) -> None:
+def _undo(rooms: Rooms, record: ContainerRecord, made: list[str]) -> None:
     import shutil
 
     rooms.images.snapshots.remove(record.id)
     shutil.rmtree(rooms.settings.container_dir(record.id), ignore_errors=True)
+    volumes.give_back(rooms, made)

@@ -7,6 +7,7 @@ from havre.engine import health, policy
 from havre.engine.container import Container
 from havre.engine.endpoints import tell
 from havre.engine.rooms import Rooms
+from havre.engine.volumes import publish_mounts
 from havre.errors import HavreError
 from havre.spec.runplan import ExitRecord
 from havre.tasks import in_net_thread
@@ -36,6 +37,7 @@ async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> bool:
     attributes["execDuration"] = str(max(0, int(runs_s)))
     rooms.events.publish("container", "die", container.id, attributes)
     tell(rooms, container, "disconnect")
+    publish_mounts(rooms, container.record, "unmount")
     container.restart_pause_s = policy.next_pause_s(container.restart_pause_s, runs_s)
     container.ended.set()
     wake(container.on_exit, ended["code"])

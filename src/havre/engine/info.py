@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from havre.engine import volumes
 from havre.engine.images import summary as image_summary
 from havre.engine.inspect import DRIVER
 from havre.engine.listing import list_containers
@@ -102,7 +103,7 @@ def _abilities(rooms: Rooms) -> dict[str, Any]:
         runtimes[name] = {"path": choice.path, **({"runtimeArgs": list(choice.args)} if choice.args else {})}
     return {
         "Plugins": {
-            "Volume": [],
+            "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
             "Log": sorted(set(log_options.KNOWN) - {"none"}),
@@ -181,7 +182,7 @@ async def disk_usage(rooms: Rooms, kinds: Sequence[str] = ()) -> dict[str, Any]:
     if "container" in wanted:
         found["Containers"] = await in_disk_thread(lambda: list_containers(rooms, all_=True, size=True))
     if "volume" in wanted:
-        found["Volumes"] = []
+        found["Volumes"] = await volumes.usage(rooms)
     if "build-cache" in wanted:
         found["BuildCache"] = []
     return found

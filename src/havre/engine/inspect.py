@@ -15,6 +15,7 @@ from havre.engine.status import state_dict
 from havre.errors import NotFound
 from havre.spec.endpoint import Endpoint
 from havre.spec.engine import ContainerConfig, EndpointSettings, HostConfig
+from havre.volume.volumes import DRIVER as VOLUME_DRIVER
 
 DRIVER = "overlay2"  # the name clients know for overlayfs snapshots
 
@@ -170,8 +171,10 @@ _HOST_FIELDS = _host_fields()
 
 def mount_dict(point: MountPoint) -> dict[str, Any]:
     """Return one entry of Mounts."""
+    named = {"Name": point.name, "Driver": VOLUME_DRIVER} if point.type == "volume" else {}
     return {
         "Type": point.type,
+        **named,
         "Source": point.source,
         "Destination": point.destination,
         "Mode": point.mode,

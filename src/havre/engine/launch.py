@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from havre import clock, log
-from havre.engine import cdi, devices, health, joining, mounts, plan, userns
+from havre.engine import cdi, devices, health, joining, mounts, plan, userns, volumes
 from havre.engine.container import Container
 from havre.engine.endpoints import tell
 from havre.engine.files import write_files
@@ -42,6 +42,7 @@ async def launch(rooms: Rooms, container: Container) -> Monitor:
             attached.sock.close()
         container.attaching.clear()
     await _hand_over(late, monitor)
+    volumes.publish_mounts(rooms, container.record, "mount")
     rooms.events.publish("container", "start", container.id, container.attributes())
     return monitor
 

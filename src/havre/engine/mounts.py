@@ -3,9 +3,12 @@
 import os
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from havre.engine.container import MountPoint
 from havre.errors import InvalidParameter, NotImplementedHere
-from havre.spec.engine import BindOptions, HostConfig, Mount, TmpfsOptions
+from havre.spec.engine import BindOptions, ContainerConfig, HostConfig, Mount, TmpfsOptions, VolumeOptions
+from havre.volume.volumes import check_name
 
 MAX_MODE = 0o7777
 
@@ -16,30 +19,54 @@ _IDMAP = {"idmap": ("idmap", "1"), "noidmap": ("idmap", "0")}  # shown through t
 _CONSISTENCY = frozenset({"", "default", "consistent", "cached", "delegated"})
 
 
-def resolve(host: HostConfig) -> list[MountPoint]:
-    """Return every asked mount, sorted so that a parent comes before what lies under it.
+def resolve(
+    host: HostConfig, config: ContainerConfig | None = None, inherited: Iterable[MountPoint] = ()
+) -> list[MountPoint]:
+    """Return every mount, sorted so that a parent comes before what lies under it.
 
-    Raises InvalidParameter naming the mount; NotImplementedHere for named volumes.
+    What is asked for hides what is `inherited` (--volumes-from), and both hide the image's VOLUMEs, which are anonymous volumes.
+    Raises InvalidParameter naming the mount. A volume has no source, and may have no name, before it is claimed.
     """
-    points = [parse_bind(text) for text in host.binds or []]
+    points = [parse_bind(text, host.volume_driver or "") for text in host.binds or []]
     points += [parse_mount(mount) for mount in host.mounts or []]
     points += [parse_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
     _check_duplicates(points)
+    taken = {point.destination for point in points}
+    for point in inherited:
+        if point.destination not in taken:
+            points.append(point)
+            taken.add(point.destination)
+    for path in sorted((config.volumes if config else None) or {}):
+        point = MountPoint(
+            type="volume", source="", destination=_target(path, path), driver=host.volume_driver or ""
+        )
+        if point.destination not in taken:
+            points.append(point)
+            taken.add(point.destination)
     return sorted(points, key=lambda point: point.destination.count("/") if point.destination != "/" else 0)
 
 
-def parse_bind(text: str) -> MountPoint:
-    """Return the mount of one `source:target[:options]`."""
+def inherit(points: Iterable[MountPoint], mode: str, donor: str) -> list[MountPoint]:
+    """Return another container's binds and volumes: --volumes-from NAME[:ro|rw]. Raises InvalidParameter."""
+    if mode not in ("", "ro", "rw", "z", "Z"):
+        raise InvalidParameter(f'invalid mode for volumes-from: "{mode}"', context=f"--volumes-from {donor}")
+    found = []
+    for point in points:
+        if point.type in ("bind", "volume"):
+            copy = msgspec.structs.replace(point, rw=point.rw and mode != "ro", create_source=False)
+            found.append(copy)
+    return found
+
+
+def parse_bind(text: str, driver: str = "") -> MountPoint:
+    """Return the mount of one `source:target[:options]`, or of a `target` alone: an anonymous volume."""
+    if ":" not in text:
+        return MountPoint(type="volume", source="", destination=_target(text, text), driver=driver)
     source, _, rest = text.partition(":")
     target, _, options = rest.partition(":")
     if not source or not target or ":" in options:
         raise InvalidParameter(
             f"invalid volume specification: '{text}'", hint="-v /host/path:/container/path[:ro]"
-        )
-    if not source.startswith("/"):
-        raise NotImplementedHere(
-            f"named volumes are not there yet: '{text}'",
-            hint=f"a host path: -v $PWD/{source.lstrip('./')}:{target}",
         )
     words = [word for word in options.split(",") if word]
     if unknown := [word for word in words if word not in _MODES]:
@@ -50,6 +77,10 @@ def parse_bind(text: str) -> MountPoint:
     if len(propagation) > 1:
         raise InvalidParameter(f"invalid mode: {options}: only one propagation", context=f"volume '{text}'")
     if {"idmap", "noidmap"} <= set(words):
+        raise InvalidParameter(f"invalid mode: {options}", context=f"volume '{text}'")
+    if not source.startswith("/"):
+        return _named(text, source, words, driver)
+    if "nocopy" in words:
         raise InvalidParameter(f"invalid mode: {options}", context=f"volume '{text}'")
     return MountPoint(
         type="bind",
@@ -63,15 +94,59 @@ def parse_bind(text: str) -> MountPoint:
     )
 
 
+def _named(text: str, name: str, words: list[str], driver: str) -> MountPoint:
+    """The mount of a named volume. Raises InvalidParameter also where a host path was meant."""
+    if "/" in name:
+        path = os.path.normpath(name)
+        raise InvalidParameter(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are '
+            "allowed. If you intended to pass a host directory, use absolute path",
+            hint=f"-v $PWD/{path}:{text.split(':')[1]}",
+        )
+    check_name(name)
+    if bad := [word for word in words if word in _PROPAGATIONS]:
+        raise InvalidParameter(f"invalid mode: {bad[0]}", context=f"volume '{text}'")
+    return MountPoint(
+        type="volume",
+        source="",
+        destination=_target(text.split(":")[1], text),
+        mode=",".join(words) or "z",
+        rw="ro" not in words,
+        name=name,
+        copy="nocopy" not in words,
+        driver=driver,
+        options=dict(_IDMAP[word] for word in words if word in _IDMAP),
+    )
+
+
+def _volume_mount(mount: Mount) -> MountPoint:
+    options = mount.volume_options or VolumeOptions()
+    if options.subpath:
+        raise NotImplementedHere("volume-subpath is not there yet", context=f"mount of {mount.target}")
+    if mount.source:
+        check_name(mount.source)
+    driver = options.driver_config
+    return MountPoint(
+        type="volume",
+        source="",
+        destination=_target(mount.target or "", mount.target or ""),
+        mode="z",
+        rw=not mount.read_only,
+        name=mount.source or "",
+        copy=not options.no_copy,
+        driver=(driver.name if driver else None) or "",
+        driver_opts=(driver.options if driver else None) or {},
+        labels=options.labels or {},
+    )
+
+
 def parse_mount(mount: Mount) -> MountPoint:
-    """Return one --mount of type bind or tmpfs."""
+    """Return one --mount of type bind, volume or tmpfs."""
     kind = mount.type or ""
     named = f"mount of {mount.target or 'nothing'}"
-    if kind == "volume" or kind not in ("bind", "tmpfs", "image", "npipe", "cluster"):
-        if kind == "volume":
-            raise NotImplementedHere("named volumes are not there yet", context=named, hint="type=bind")
+    if kind not in ("bind", "volume", "tmpfs", "image", "npipe", "cluster"):
         raise InvalidParameter(f'mount type unknown: "{kind}"', context=named)
-    if kind not in ("bind", "tmpfs"):
+    if kind not in ("bind", "volume", "tmpfs"):
         raise NotImplementedHere(f"mounts of type {kind} are not there yet", context=named, hint="type=bind")
     if (mount.consistency or "") not in _CONSISTENCY:
         raise InvalidParameter(f"invalid consistency: {mount.consistency}", context=named)
@@ -82,7 +157,7 @@ def parse_mount(mount: Mount) -> MountPoint:
             raise InvalidParameter(
                 f'invalid mount config for type "{kind}": field {name} must not be specified', context=named
             )
-    return _bind_mount(mount) if kind == "bind" else _tmpfs_mount(mount)
+    return {"bind": _bind_mount, "volume": _volume_mount, "tmpfs": _tmpfs_mount}[kind](mount)
 
 
 def _bind_mount(mount: Mount) -> MountPoint:

@@ -278,7 +278,7 @@ def _asked_mount(point: MountPoint, mapped: bool) -> dict[str, Any]:
     if point.type == "tmpfs":
         words = [f"{key}={value}" if value else key for key, value in point.options.items()]
         return _mount(point.destination, "tmpfs", "tmpfs", _tmpfs_options(words, point.rw))
-    kind = "rbind" if point.recursive else "bind"
+    kind = "rbind" if point.recursive and point.type != "volume" else "bind"
     mapping = [("ridmap" if point.recursive else "idmap")] if mapped else []
     access = [] if point.rw else ["ro" if point.options.get("rro") == "0" or not point.recursive else "rro"]
     return _mount(

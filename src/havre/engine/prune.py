@@ -6,6 +6,7 @@ from typing import Any
 from havre import clock
 from havre.engine import images as image_verbs
 from havre.engine.container import Container
+from havre.engine.labels import labels_pass
 from havre.engine.remove import remove_container
 from havre.engine.rooms import Rooms
 from havre.errors import Conflict, HavreError, InvalidParameter
@@ -39,18 +40,7 @@ async def containers(rooms: Rooms, filters: Filters) -> dict[str, Any]:
 def _container_passes(one: Container, filters: Filters, limit: int) -> bool:
     if limit and one.record.created_nanos > limit:
         return False
-    return _labels_pass(one.record.config.labels or {}, filters)
-
-
-def _labels_pass(labels: Mapping[str, str], filters: Filters) -> bool:
-    return all(_has(labels, value) for value in filters.get("label", ())) and not any(
-        _has(labels, value) for value in filters.get("label!", ())
-    )
-
-
-def _has(labels: Mapping[str, str], value: str) -> bool:
-    name, equals, wanted = value.partition("=")
-    return name in labels and (not equals or labels[name] == wanted)
+    return labels_pass(one.record.config.labels or {}, filters)
 
 
 async def images(rooms: Rooms, filters: Filters) -> dict[str, Any]:
@@ -68,7 +58,7 @@ async def images(rooms: Rooms, filters: Filters) -> dict[str, Any]:
             image.id in used
             or (only_dangling and image.repo_tags)
             or not old
-            or not _labels_pass(labels, filters)
+            or not labels_pass(labels, filters)
         ):
             continue
         try:

@@ -6,19 +6,19 @@ from havre.engine.container import Container
 from havre.engine.ending import kill_processes
 from havre.engine.finish import wake
 from havre.engine.rooms import Rooms
+from havre.engine.volumes import remove_anonymous
 from havre.errors import Conflict, HavreError
 from havre.tasks import in_disk_thread, in_net_thread
 
 
 async def remove(rooms: Rooms, ref: str, *, force: bool = False, volumes: bool = False) -> None:
-    """Remove a container. Raises Conflict when it runs and `force` is not set.
-
-    `volumes` asks for its anonymous volumes too; a container has none here, VOLUME paths live in its own layer.
-    """
+    """Remove a container, with `volumes` its anonymous volumes too. Raises Conflict when it runs and `force` is not set."""
     container = rooms.containers.find(ref)
     if container.state.status == "removing":
         raise Conflict(f"removal of container {ref} is already in progress")
     await remove_container(rooms, container, force=force)
+    if volumes:
+        await remove_anonymous(rooms, container.record)
 
 
 async def remove_container(rooms: Rooms, container: Container, *, force: bool) -> None:

@@ -14,6 +14,7 @@ from havre.registry.client import Client
 from havre.runtime.cgroup.support import Support
 from havre.runtime.link import Runtime
 from havre.store import Records
+from havre.volume.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Rooms:
     records: Records
     images: Images
     networks: Networks
+    volumes: Volumes
     runtime: Runtime
     registry: Client
     containers: Containers

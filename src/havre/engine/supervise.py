@@ -10,6 +10,7 @@ from havre.engine.finish import finish
 from havre.engine.launch import launch
 from havre.engine.remove import remove_container
 from havre.engine.rooms import Rooms
+from havre.engine.volumes import remove_anonymous
 from havre.errors import HavreError
 from havre.runtime.link import Monitor
 from havre.tasks import spawn
@@ -92,5 +93,6 @@ def _try_again(rooms: Rooms, container: Container) -> bool:
 async def _auto_remove(rooms: Rooms, container: Container) -> None:
     try:
         await remove_container(rooms, container, force=False)
+        await remove_anonymous(rooms, container.record)
     except HavreError as error:
         log.warn("could not remove a --rm container", id=container.id[:12], error=error)

@@ -21,9 +21,7 @@ OOM_SCORE_MAX = 1000  # linux/oom.h
 MAX_NAME = 64  # __NEW_UTS_LEN, linux/utsname.h
 MAX_TERMINAL = 65535  # struct winsize holds 16 bits
 _NOT_YET: dict[str, str] = {  # field -> flag; each arrives with its own room and is refused until then
-    "volumes_from": "--volumes-from",
     "links": "--link",
-    "volume_driver": "--volume-driver",
 }
 
 
@@ -42,17 +40,7 @@ def check(
         check_resources(host, cpus, machine.support if machine else None)
         + _security_warnings(host, machine)
         + health.validate(config)
-        + _not_carried_out(config)
     )
-
-
-def _not_carried_out(config: ContainerConfig) -> list[str]:
-    """What an image may bring along and no container should fail for: said, never silently dropped."""
-    found = []
-    if config.volumes:
-        paths = ", ".join(sorted(config.volumes))
-        found.append(f"there are no volumes yet: {paths} will be part of the container itself and go with it")
-    return found
 
 
 def _check_not_yet(host: HostConfig) -> None:

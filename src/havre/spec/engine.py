@@ -140,6 +140,18 @@ class TmpfsOptions(Body):
     options: list[list[str]] | None = None
 
 
+class DriverConfig(Body):
+    name: str | None = None
+    options: dict[str, str] | None = None
+
+
+class VolumeOptions(Body):
+    no_copy: bool | None = None
+    labels: dict[str, str] | None = None
+    driver_config: DriverConfig | None = None
+    subpath: str | None = None
+
+
 class Mount(Body):
     """One --mount."""
 
@@ -149,7 +161,7 @@ class Mount(Body):
     read_only: bool | None = None
     consistency: str | None = None
     bind_options: BindOptions | None = None
-    volume_options: dict[str, Any] | None = None
+    volume_options: VolumeOptions | None = None
     image_options: dict[str, Any] | None = None
     tmpfs_options: TmpfsOptions | None = None
 
@@ -314,6 +326,15 @@ class NetworkConnect(Body):
     container: str | None = None
     force: bool | None = None
     endpoint_config: EndpointSettings | None = None
+
+
+class VolumeCreate(Body):
+    """POST /volumes/create."""
+
+    name: str | None = None
+    driver: str | None = None
+    driver_opts: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
 
 
 class AuthConfig(msgspec.Struct, rename="lower", kw_only=True):
