@@ -117,9 +117,9 @@ def running(peer: Peer, count: int) -> Iterator[None]:
         peer.clear()
 
 
-def _flood(*, detached: bool) -> Once:
+def _flood(*, detached: bool, driver: str = "") -> Once:
     def once(peer: Peer) -> float | None:
-        command = peer.flood(FLOOD_BYTES, detached=detached)
+        command = peer.flood(FLOOD_BYTES, detached=detached, driver=driver)
         if command is None:
             return None
         if not detached:
@@ -199,5 +199,6 @@ LINES = (
     ),
     Line("pull", "pull + unpack of 300 MB in 15,000 files", 5, 2, _pull, goal=0.5),
     Line("logs-100mb", "100 MB of lines, run -d + wait", 5, 2, _flood(detached=True), goal=0.5),
+    Line("logs-100mb-local", "... driver local, rotated and compressed", 5, 2, _flood(detached=True, driver="local"), goal=0.5),
     Line("attach-100mb", "100 MB of lines, attached", 5, 2, _flood(detached=False)),
 )  # fmt: skip

@@ -114,14 +114,12 @@ class Peer:
     def ps(self) -> Command | None:
         return [*self.cli, "ps"]
 
-    def flood(self, size: int, *, detached: bool) -> Command | None:
-        """Print `size` bytes of 100-byte lines; the log is kept whole by everybody."""
+    def flood(self, size: int, *, detached: bool, driver: str = "") -> Command | None:
+        """Print `size` bytes of 100-byte lines; the log is kept whole by everybody, or as `driver` does it unasked."""
         words = ["run", "-d"] if detached else ["run", "--rm"]
+        words += ["--log-driver", driver] if driver else ["--log-opt", f"max-size={size * 2 // 1_000_000}m"]
         script = f"yes {'x' * 99} | head -c {size}"
-        return [
-            *self.cli, *words, "--network", "none", "--log-opt", f"max-size={size * 2 // 1_000_000}m",
-            IMAGE, "sh", "-c", script,
-        ]  # fmt: skip
+        return [*self.cli, *words, "--network", "none", IMAGE, "sh", "-c", script]
 
     def wait(self, name: str) -> Command:
         return [*self.cli, "wait", name]
@@ -234,7 +232,9 @@ class Podman(Peer):
             parent += ["--ulimit", f"{name}=4096:4096"]
         return [*parent, "--network", "none" if network == "none" else "podman"]
 
-    def flood(self, size: int, *, detached: bool) -> Command | None:
+    def flood(self, size: int, *, detached: bool, driver: str = "") -> Command | None:
+        if driver:
+            return None
         script = f"yes {'x' * 99} | head -c {size}"
         words = ["run", "-d"] if detached else ["run", "--rm"]
         return [
@@ -295,7 +295,7 @@ class Runc(Peer):
     def ps(self) -> Command | None:
         return [*self.cli, "list"]
 
-    def flood(self, size: int, *, detached: bool) -> Command | None:
+    def flood(self, size: int, *, detached: bool, driver: str = "") -> Command | None:
         return None
 
     def pull(self, reference: str) -> Command | None:
@@ -352,7 +352,7 @@ class Containerd(Peer):
     def ps(self) -> Command | None:
         return [*self.cli, "tasks", "ls"]
 
-    def flood(self, size: int, *, detached: bool) -> Command | None:
+    def flood(self, size: int, *, detached: bool, driver: str = "") -> Command | None:
         return None
 
     def pull(self, reference: str) -> Command | None:

@@ -125,6 +125,20 @@ def test_interrupted_compression_is_done_again(tmp_path):
     assert gzip.decompress((folder / "l.1.gz").read_bytes()) == b"rows\n"
 
 
+def test_full_disk_leaves_the_file_as_it_is(tmp_path):
+    """RLIMIT_FSIZE stands in for the full disk."""
+    (tmp_path / "l.1").write_bytes(os.urandom(100_000))
+    code = """if 1:
+        import resource, sys
+        from havre.logs.gzipped import compress_rotated
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
+        compress_rotated(sys.argv[1], 3)
+    """
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "l"], capture_output=True)
+    assert b"File too large" in done.stderr
+    assert os.listdir(tmp_path) == ["l.1"]
+
+
 def test_place_of_a_compressed_file_is_told_from_one_with_the_same_inode():
     held = files._File(os.memfd_create("held"), 7, None)
     older = files._File(os.memfd_create("older"), 7, None)

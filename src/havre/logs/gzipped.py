@@ -22,7 +22,11 @@ def compress_rotated(path: str, max_files: int) -> None:
             fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             continue
-        _compress(fd, f"{path}.compressing")
+        try:
+            _compress(fd, f"{path}.compressing")
+        except OSError:  # a full disk: the file stays as it is, for the next time
+            os.unlink(f"{path}.compressing")
+            raise
         os.rename(f"{path}.compressing", name + ".gz")
         os.unlink(name)
         os.close(fd)

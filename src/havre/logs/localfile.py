@@ -3,7 +3,7 @@
 A row is a LogEntry of protobuf between two big-endian lengths of it, so that a file can be read from both ends:
 source = 1, time_nano = 2, line = 3 (without its newline), partial = 4, partial_log_metadata = 5 {last = 1, id = 2, ordinal = 3},
 attrs = 6 {key = 1, value = 2}. What is empty is left out. The length and what stands in front of a line depend on its length only,
-for all lines of one read: 100 MB of lines in 0.4 s.
+for all lines of one read: 100 MB of lines in 0.2 to 0.4 s.
 """
 
 import os
@@ -13,6 +13,7 @@ from havre.logs.lines import Lines, Partial
 from havre.logs.logfile import LogFile
 
 LENGTH_BYTES = 4
+MAX_KNOWN = 1000  # lengths that are remembered: 0.2 MB
 MAX_ROW_BYTES = 1 << 20  # a row is 16 KiB of text and its attributes
 
 
@@ -32,6 +33,7 @@ class LocalFile:
             _field(6, _field(1, _encode(name)) + _field(2, _encode(value)))
             for name, value in sorted(attributes.items())
         )
+        self._around, self._sizes = 0, dict[int, tuple[bytes, bytes]]()
         self._lines = {b"stdout": Lines(), b"stderr": Lines()}
         self._file = LogFile(path, max_size_bytes, max_files, compress, self)
 
@@ -55,15 +57,28 @@ class LocalFile:
 
     def _rows(self, stream: bytes, lines: list[bytes], nanos: int) -> bytes:
         front, back = _field(1, stream) + b"\x10" + varint(nanos), self._attributes
-        sides: dict[int, tuple[bytes, bytes]] = {}
-        rows = []
-        for line in lines:
-            length = len(line)
-            if length not in sides:
-                sides[length] = _sides(front, length, back)
-            before, after = sides[length]
-            rows.append(before + line + after)
-        return b"".join(rows)
+        lengths = list(map(len, lines))
+        known = self._known(len(front) + len(back), set(lengths))
+        if len(known) == 1:  # between two lines always stands the same
+            ((size, tag),) = known.values()
+            before, after = size + front + tag, back + size
+            return before + (after + before).join(lines) + after
+        heads = {length: size + front + tag for length, (size, tag) in known.items()}
+        tails = {length: back + size for length, (size, _) in known.items()}
+        return b"".join(
+            [heads[length] + line + tails[length] for line, length in zip(lines, lengths, strict=True)]
+        )
+
+    def _known(self, around: int, lengths: set[int]) -> dict[int, tuple[bytes, bytes]]:
+        """For each length of a line: the row's length as it is written, and what says that the line follows."""
+        if around != self._around or len(self._sizes) > MAX_KNOWN:
+            self._around = around
+            self._sizes.clear()
+        sizes = self._sizes
+        for length in lengths.difference(sizes):
+            tag = b"\x1a" + varint(length) if length else b""
+            sizes[length] = (around + len(tag) + length).to_bytes(LENGTH_BYTES, "big"), tag
+        return {length: sizes[length] for length in lengths}
 
     def _mixed_rows(self, stream: bytes, found: "list[Partial | bytes]", nanos: int) -> bytes:
         return b"".join(

@@ -184,7 +184,9 @@ def _gelf(options: Options, subject: Subject) -> dict[str, Any]:
         "address": opts.gelf_address(options),
         "required": True,
         "tag": extra["_tag"],
-        "extra": json.dumps(extra, ensure_ascii=False)[1:],  # the rest of each message, ready
+        "extra": json.dumps(extra, ensure_ascii=False, separators=(",", ":"), sort_keys=True)[
+            1:
+        ],  # the rest of each message, ready
         "compression": options.get("gelf-compression-type", "gzip"),
         "level": int(options.get("gelf-compression-level", "1")),  # go-gelf's default is the fastest
         "retries": int(options.get("gelf-tcp-max-reconnect", "3")),
