@@ -99,6 +99,18 @@ VERBS = {
         nothing, lambda bed: bed.api.create("cc", "sleep", "60", **PORT), status, ("gone", "created")
     ),
     "start": Verb(created, lambda bed: bed.api.post("/containers/cc/start"), status, ("created", "running")),
+    "create in a user namespace": Verb(
+        nothing,
+        lambda bed: bed.api.create("cc", "sleep", "60", UsernsMode="auto"),
+        status,
+        ("gone", "created"),
+    ),
+    "start in a user namespace": Verb(
+        lambda bed: bed.api.create("cc", "sleep", "60", UsernsMode="auto").ok(),
+        lambda bed: bed.api.post("/containers/cc/start"),
+        status,
+        ("created", "running"),
+    ),
     "run to end": Verb(
         lambda bed: bed.api.create("cc", "true", **PORT).ok(),
         run_to_end,
