@@ -492,3 +492,43 @@ def test_nothing_is_imported_once_the_files_are_the_containers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "forbidden\n", done.stderr
+
+
+def test_a_shared_bind_keeps_the_configs_order_and_the_hosts_own_mounts(oci):
+    volume = oci.folder / "volume"
+    (volume / "deep").mkdir(parents=True)
+    (oci.folder / "plain").mkdir()
+
+    def edit(config):
+        binds = [
+            ("/mnt/one", "plain", "private"),
+            ("/mnt/two", "volume", "rshared"),
+            ("/mnt/three", "volume", "rslave"),
+        ]
+        for target, name, kind in binds:
+            source = str(oci.folder / name)
+            options = ["rbind", kind]
+            config["mounts"].append(
+                {"destination": target, "type": "bind", "source": source, "options": options}
+            )
+        config["mounts"].append(
+            {"destination": "/mnt/four", "type": "tmpfs", "source": "tmpfs", "options": []}
+        )
+        config["linux"]["rootfsPropagation"] = "rshared"
+
+    place = oci.bundle("sh", "-c", "cut -d' ' -f5 /proc/self/mountinfo | grep /mnt/", edit=edit)
+    script = (
+        f"mount --make-rprivate / && mount -t tmpfs tmpfs {volume} && mount --make-shared {volume} && mkdir {volume}/deep && "
+        f"mount -t tmpfs tmpfs {volume}/deep && " + " ".join(oci.program) + f" run -b {place} order; "
+        f"grep -c '{volume}/deep ' /proc/self/mountinfo"
+    )
+    words = ["unshare", "-m", "sh", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, env=oci.env, check=False, timeout=60)
+    found = done.stdout.split()
+    assert found.pop() == "1", "the host's own mount below the shared one is gone"
+    assert [name for name in found if "deep" not in name] == [
+        "/mnt/one",
+        "/mnt/two",
+        "/mnt/three",
+        "/mnt/four",
+    ], done.stderr

@@ -145,6 +145,8 @@ def build(program: "Program", outside: Outside, place: int) -> int:
             if program["userns"] and mount[8] == sys.MS_SHARED:
                 # A namespace with less rights hears of the host's mounts and never adds to them (mount_namespaces(7)).
                 sys.mount_setattr(sources[0], mount[2], propagation=sys.MS_SLAVE, recursive=True)
+            if number in outside.sources and not program["userns"]:
+                sources = [_renew(sources[0], mount[2])]
             _mount_bind(root, mount, sources)
         else:
             _mount_cgroup(root, mount, outside.sources[number])
@@ -392,6 +394,20 @@ def _attach(root: int, tree: int, target: str, *, directory: bool) -> None:
     sys.move_mount(tree, place, target)
     os.close(place)
     os.close(tree)
+
+
+def _renew(tree: int, source: str) -> int:
+    """Return a younger copy of a detached tree, in the same peer groups: mountinfo lists mounts by age (Linux 6.8), and a
+    container's are to be in the order of its config. For that the tree is attached for a moment, over a root nobody looks at."""
+    above = os.open("/", PATH_FD | os.O_DIRECTORY | os.O_CLOEXEC)
+    sys.move_mount(tree, above, source)
+    os.close(above)
+    copy = sys.open_tree("", sys.OPEN_TREE_CLONE | sys.AT_RECURSIVE | sys.AT_EMPTY_PATH, tree)
+    # private first: unmounting a shared tree would take the host's own mounts below it along
+    sys.mount_setattr(tree, source, propagation=sys.MS_PRIVATE, recursive=True)
+    sys.umount(f"/proc/self/fd/{tree}".encode(), sys.MNT_DETACH)
+    os.close(tree)
+    return copy
 
 
 def _mount_bind(root: int, mount: tuple, sources: list[int]) -> None:  # type: ignore[type-arg]
