@@ -191,3 +191,11 @@ assert records.delete("x", "1")
         ["unshare", "-m", "--", sys.executable, "-c", script], env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_records_are_for_root_alone_also_when_they_were_not(tmp_path):
+    path = tmp_path / "havre.db"
+    path.touch(mode=0o644)
+    path.chmod(0o644)
+    Records(path).put("container", "a", b"{}")
+    assert {one.stat().st_mode & 0o777 for one in tmp_path.glob("havre.db*")} == {0o600}

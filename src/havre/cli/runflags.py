@@ -17,7 +17,7 @@ RUN_FLAGS = {
         "str": "cgroup-parent cgroupns cidfile cpus cpuset-cpus cpuset-mems detach-keys disable-content-trust domainname entrypoint gpus health-cmd "
         "health-http health-interval health-on-failure health-start-interval health-start-period health-tcp health-timeout hostname=h io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory "
         "log-driver mac-address memory=m memory-reservation memory-swap name pid platform pull restart runtime shm-size sig-proxy "
-        "stop-signal user=u userns uts volume-driver workdir=w",
+        "stop-signal umask user=u userns uts volume-driver workdir=w",
         "list": "add-host annotation attach=a blkio-weight-device cap-add cap-drop device device-cgroup-rule device-read-bps "
         "device-read-iops device-write-bps device-write-iops dns dns-option dns-search env=e env-file expose group-add label=l "
         "label-file link link-local-ip log-opt mount network network-alias publish=p security-opt storage-opt sysctl tmpfs ulimit "
@@ -149,7 +149,7 @@ def _host_config(given: "dict[str, Any]", bindings: "dict[str, Any]") -> "dict[s
         **_security_options(given["security_opt"]),
         "StorageOpt": _storage(given["storage_opt"]),
         "Sysctls": dict(_values(given, "sysctl")) or None,
-        "Annotations": dict(_split(text, "=") for text in given["annotation"]) or None,
+        "Annotations": _annotations(given) or None,
         "Runtime": given["runtime"] or "",
         "Isolation": given["isolation"] or "",
         "IpcMode": given["ipc"] or "",
@@ -343,6 +343,12 @@ def _security(text: str) -> str:
         except UnicodeDecodeError:
             raise InvalidParameter(f"seccomp profile {value} is not UTF-8 text") from None
     return text
+
+
+def _annotations(given: "dict[str, Any]") -> dict[str, str]:
+    """--umask is Havre's own (and podman's): it travels as an annotation, which every API since 1.43 carries."""
+    found = dict(_split(text, "=") for text in given["annotation"])
+    return {**found, "havre.umask": given["umask"]} if given["umask"] else found
 
 
 def _storage(words: list[str]) -> "dict[str, str] | None":

@@ -156,12 +156,13 @@ def make_plan(rooms: Rooms, container: Container, one: Exec, tty_size: tuple[int
     words = security.read(host, no_new_privileges=rooms.settings.no_new_privileges)
     process: dict[str, Any] = {
         "terminal": bool(body.tty),
-        "user": {"uid": 0, "gid": 0},
+        "user": security.oci_user(host),
         "args": list(body.cmd or []),
         "env": merge.merge_env(merge.full_env(config, bool(body.tty)), body.env or []),
         "cwd": body.working_dir or config.working_dir or "/",
         "capabilities": caps.oci_capabilities(names),
         "noNewPrivileges": words.no_new_privileges,
+        **({"apparmorProfile": words.apparmor} if words.apparmor and rooms.host.apparmor else {}),
         "rlimits": rlimits(record, rooms.settings),
         "oomScoreAdj": host.oom_score_adj or 0,
     }

@@ -15,6 +15,7 @@ from havre.engine.rooms import Rooms
 from havre.engine.settings import BUILTIN_RUNTIME
 from havre.errors import InvalidParameter
 from havre.logs import options as log_options
+from havre.runtime.cgroup.support import Support
 from havre.tasks import in_disk_thread
 from havre.version import API_VERSION, MIN_API_VERSION, VERSION
 
@@ -108,14 +109,7 @@ def _abilities(rooms: Rooms) -> dict[str, Any]:
             "Authorization": None,
             "Log": sorted(set(log_options.KNOWN) - {"none"}),
         },
-        "MemoryLimit": True,
-        "SwapLimit": True,
-        "CpuCfsPeriod": True,
-        "CpuCfsQuota": True,
-        "CPUShares": True,
-        "CPUSet": True,
-        "PidsLimit": True,
-        "OomKillDisable": rooms.host.cgroup_version == 1,
+        **_limits(rooms.host.support),
         "IPv4Forwarding": True,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": str(rooms.host.cgroup_version),
@@ -125,9 +119,25 @@ def _abilities(rooms: Rooms) -> dict[str, Any]:
         "ContainerdCommit": {"ID": ""},
         "RuncCommit": {"ID": ""},
         "InitCommit": {"ID": ""},
-        "SecurityOptions": (["name=seccomp,profile=builtin"] if rooms.host.seccomp else [])
+        "CDISpecDirs": list(rooms.settings.cdi_spec_dirs),
+        "SecurityOptions": (["name=apparmor"] if rooms.host.apparmor else [])
+        + (["name=seccomp,profile=builtin"] if rooms.host.seccomp else [])
         + (["name=userns"] if rooms.settings.remap else [])
         + (["name=cgroupns"] if rooms.host.cgroup_version == 2 else []),
+    }
+
+
+def _limits(known: Support) -> dict[str, bool]:
+    """What the kernel has; the docker CLI warns of every one that is false."""
+    return {
+        "MemoryLimit": known.memory,
+        "SwapLimit": known.swap,
+        "CpuCfsPeriod": known.cpu_cfs,
+        "CpuCfsQuota": known.cpu_cfs,
+        "CPUShares": known.cpu_shares,
+        "CPUSet": known.cpuset,
+        "PidsLimit": known.pids,
+        "OomKillDisable": known.oom_kill_disable,
     }
 
 

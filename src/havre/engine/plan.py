@@ -124,7 +124,7 @@ def _process(
     config, host = record.config, record.host_config
     process: dict[str, Any] = {
         "terminal": bool(config.tty),
-        "user": {"uid": 0, "gid": 0},
+        "user": security.oci_user(host),
         "args": [record.path, *record.args],
         "env": merge.full_env(config, bool(config.tty)),
         "cwd": config.working_dir or "/",

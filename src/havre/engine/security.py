@@ -37,6 +37,9 @@ GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname's word -> th
 SECCOMP_ARCHITECTURES = {"amd64": "SCMP_ARCH_X86_64", "arm64": "SCMP_ARCH_AARCH64"}
 
 
+UMASK = "havre.umask"  # an annotation: the Engine API has no field for what `run --umask` asks
+
+
 @dataclass(frozen=True, slots=True)
 class Security:
     """One container's --security-opt words, read once."""
@@ -65,6 +68,16 @@ def read(host: HostConfig, *, no_new_privileges: bool) -> Security:
         writable_cgroups=given.get("writable-cgroups", "false").lower() not in FALSE,
         apparmor=given.get("apparmor", "").replace("unconfined", ""),
     )
+
+
+def oci_user(host: HostConfig) -> dict[str, int]:
+    """Return OCI `process.user` before names are looked up inside. Raises InvalidParameter for a umask that is none."""
+    user = {"uid": 0, "gid": 0}
+    if (text := (host.annotations or {}).get(UMASK)) is not None:
+        if not text or not set(text) <= set("01234567") or int(text, 8) > 0o777:
+            raise InvalidParameter(f"invalid umask: {text!r}", hint="--umask 0027")
+        user["umask"] = int(text, 8)
+    return user
 
 
 def check(host: HostConfig) -> None:

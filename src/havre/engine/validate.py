@@ -67,6 +67,7 @@ def _check_config(config: ContainerConfig) -> None:
 
 def _check_numbers(host: HostConfig) -> None:
     storage_bytes(host.storage_opt)
+    security.oci_user(host)
     if (host.shm_size or 0) < 0:
         raise InvalidParameter("SHM size can not be less than 0")
     if not -OOM_SCORE_MAX <= (host.oom_score_adj or 0) <= OOM_SCORE_MAX:

@@ -50,6 +50,7 @@ class Records:
             None
         )  # called by the writing thread when `sync` has something to do
         with self._errors():
+            _keep_to_root(str(path))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
@@ -231,6 +232,17 @@ class Records:
                 f"cannot use {self._path}: {error}",
                 hint="free some disk space and check that the data root is writable",
             ) from error
+
+
+def _keep_to_root(path: str) -> None:
+    """Records hold environments with secrets. SQLite gives its own files beside the database the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for name in (path, f"{path}-wal", f"{path}-shm"):
+            if os.path.exists(name):
+                os.chmod(name, 0o600)
+    except OSError:
+        pass  # SQLite meets the same and says it better
 
 
 def _is(error: sqlite3.Error, codes: tuple[int, ...]) -> bool:
