@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import rootfs
+from .conftest import RealDocker, rootfs
 from .wire import call, events, make, state
 
 pytestmark = [pytest.mark.daemon, pytest.mark.compat]
@@ -385,3 +385,46 @@ def test_servers_of_all_kinds_are_judged(daemon, tmp_path: Path, mode: str, stat
         server.kill()
         server.communicate()
         daemon.docker("rm", "-f", "hh", "holder")
+
+
+def story(
+    path: str, test: list[str], last: str, **more: Any
+) -> tuple[list[tuple[str, list[str]]], dict[str, Any]]:
+    """What one container's check makes of events (actions with the names of their attributes) and of State.Health."""
+    happened = []
+    with events(path, container=["hh"], type=["container"]) as seen:
+        make(path, "hh", SLEEP, Healthcheck=check(*test, **more))
+        try:
+            for event in seen:
+                happened.append((event["Action"], sorted(event["Actor"]["Attributes"])))
+                if event["Action"] == last:
+                    break
+            found = state(path, "hh")["Health"]
+        finally:
+            call(path, "DELETE", "/containers/hh?force=1")
+    return happened, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("test", "last", "more"),
+    [
+        (["CMD-SHELL", "echo out; echo err >&2"], "health_status: healthy", {}),
+        (["CMD", "sh", "-c", "exit 3"], "health_status: unhealthy", {"Retries": 2}),
+        (["CMD", "sleep", "100"], "health_status: unhealthy", {"Retries": 1, "Timeout": 300 * MS}),
+    ],
+)
+def test_a_real_dockerd_tells_the_same_story(
+    daemon, real_docker: RealDocker, test: list[str], last: str, more: dict[str, Any]
+) -> None:
+    code, _, words = real_docker.docker("import -c 'CMD [\"sh\"]' - busybox", real_docker.rootfs)
+    assert code == 0, words
+    ours, our_health = story(daemon.socket, test, last, **more)
+    theirs, their_health = story(real_docker.url.removeprefix("unix://"), test, last, **more)
+    assert ours == theirs
+    assert our_health.keys() == their_health.keys()
+    for name in ("Status", "FailingStreak"):
+        assert our_health[name] == their_health[name]
+    first, other = our_health["Log"][0], their_health["Log"][0]
+    assert first.keys() == other.keys()
+    assert (first["ExitCode"], sorted(first["Output"])) == (other["ExitCode"], sorted(other["Output"]))
