@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,28 @@ def test_status_and_probes_go_on_after_the_daemon_was_killed(own_daemon) -> None
         seen.until("exec_die")
         own_daemon.docker("exec", "hh", "touch", "/tmp/bad")
         seen.until("health_status: unhealthy")
+
+
+def test_probe_ends_with_the_daemon_that_asked(own_daemon) -> None:
+    with events(own_daemon.socket, container=["hh"]) as seen:
+        make(
+            own_daemon.socket,
+            "hh",
+            SLEEP,
+            Healthcheck=check("CMD", "sh", "-c", "echo $$ > /tmp/pid; exec sleep 1000"),
+        )
+        seen.until("exec_start: sh -c echo $$ > /tmp/pid; exec sleep 1000")
+    inner = ""
+    while not inner:
+        inner = own_daemon.docker("exec", "hh", "cat", "/tmp/pid").stdout.strip()
+    first = state(own_daemon.socket, "hh")["Pid"]
+    inside = Path(f"/proc/{first}/root/proc/{inner}/stat")  # the container's own view
+    assert inside.exists()
+    own_daemon.end(signal.SIGKILL)
+    limit = time.monotonic() + 20
+    while inside.exists() and ") Z " not in inside.read_text():  # its pid 1 reaps nobody
+        assert time.monotonic() < limit
+    own_daemon.start()
 
 
 @pytest.mark.parametrize(

@@ -206,9 +206,16 @@ class Monitor:
         control.send(("hello", self._pid, running, self._ended_execs), (self._pidfd,))
 
     def _add_control(self, sock: socket.socket) -> Control:
-        control = Control(self._loop, sock, self._requested, self._controls.remove)
+        control = Control(self._loop, sock, self._requested, self._control_closed)
         self._controls.append(control)
         return control
+
+    def _control_closed(self, control: Control) -> None:
+        """A daemon has gone, and nobody will ask how its probes went."""
+        self._controls.remove(control)
+        for one in self._execs.values():
+            if isinstance(one, Probe) and one.asked_by[0] is control:
+                one.cancel()
 
     def _broadcast(self, message: "tuple[Any, ...]") -> bool:
         """Tell every daemon; False when there is none."""

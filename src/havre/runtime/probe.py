@@ -74,7 +74,7 @@ class Probe(Exec):
         kill_tree(self.pid)
 
     def cancel(self) -> None:
-        """Nobody wants to know any more (the container is being paused)."""
+        """Nobody wants to know any more: the container is being paused, or the daemon has gone."""
         self._cancelled = True
         if self.pid and self.code is None:
             kill_tree(self.pid)
