@@ -11,9 +11,10 @@ from havre import log
 from havre.api import decode
 from havre.api.pipes import send_output, with_body
 from havre.api.router import Call, Route
-from havre.engine import images, prune
+from havre.engine import commit, images, prune
 from havre.errors import HavreError, InvalidParameter, NotImplementedHere
 from havre.http.server import Gone, Request, Stream
+from havre.spec.engine import ContainerConfig
 from havre.tasks import in_disk_thread
 
 MESSAGES_KEPT = 1000  # of progress, while the client does not read; then bars are left out, words are not
@@ -153,6 +154,27 @@ async def load(call: Call) -> None:
     await _with_progress(call.request, work)
 
 
+async def commit_container(call: Call) -> None:
+    request = call.request
+    container = decode.text(request, "container")
+    if not container:
+        raise InvalidParameter("no container named", hint="?container=NAME")
+    body = await decode.body(request, ContainerConfig)
+    made = await commit.commit(
+        call.rooms,
+        container,
+        body,
+        target=commit.target_of(decode.text(request, "repo"), decode.text(request, "tag")),
+        author=decode.text(request, "author"),
+        comment=decode.text(request, "comment"),
+        changes=[
+            line for text in request.query.get("changes", []) for line in text.splitlines() if line.strip()
+        ],
+        pause=decode.flag(request, "pause", True),
+    )
+    await request.json(201, {"Id": made})
+
+
 async def import_image(call: Call) -> None:
     request = call.request
     source = decode.text(request, "fromSrc")
@@ -191,6 +213,7 @@ async def save(call: Call) -> None:
 
 
 routes = (
+    Route("POST", "/commit", commit_container),
     Route("GET", "/images/json", listed),
     Route("GET", "/images/search", search),
     Route("GET", "/images/get", save),

@@ -40,7 +40,6 @@ _NOT_YET = (
     ("POST", "/build/cancel"),
     ("POST", "/session"),
     ("POST", "/grpc"),
-    ("POST", "/commit"),
     ("HEAD", "/containers/{name}/archive"),
     ("GET", "/containers/{name}/archive"),
     ("PUT", "/containers/{name}/archive"),

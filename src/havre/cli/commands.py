@@ -37,6 +37,7 @@ COMMANDS = {
     "version": ("version", "version", "Show the version information"),
     "info": ("info", "info", "Display system-wide information"),
     "attach": ("attach", "attach", "Attach local standard streams to a running container"),
+    "commit": ("commit", "commit", "Make a new image of a container's changes"),
     "create": ("run", "create", "Create a new container"),
     "diff": ("diff", "diff", "Inspect changes to files or directories on a container's filesystem"),
     "events": ("events", "events", "Get real time events from the server"),
@@ -100,7 +101,7 @@ INNER = {
     "volume rm": ("volume", "rm", "Remove one or more volumes"),
 }
 _CONTAINER = (
-    "attach create diff exec export kill logs pause port rename restart rm run start stats stop top unpause update "
+    "attach commit create diff exec export kill logs pause port rename restart rm run start stats stop top unpause update "
     "wait"
 )
 GROUPS = {

@@ -20,7 +20,7 @@ from havre.clock import now_nanos, rfc3339
 from havre.errors import HavreError, InvalidParameter, NoSuchImage
 from havre.image import collect, hello, remove, show
 from havre.image import manifest as manifests
-from havre.image.archive import load, rootfs, save
+from havre.image.archive import commit, load, rootfs, save
 from havre.image.content import Content
 from havre.image.layers import Layers, chain_ids
 from havre.image.manifest import Descriptor
@@ -409,6 +409,11 @@ class Images:
         """Make a one-layer image of a root filesystem archive; return its id."""
         with self.lease(tidy=True):
             return rootfs.import_(self, stream, target, changes=changes, message=message, platform=platform)
+
+    def commit(self, wanted: commit.Wanted) -> str:
+        """Make an image of a container's own layer on its image; return its id."""
+        with self.lease(tidy=True):
+            return commit.commit(self, wanted)
 
 
 def _other_platform(asked: str, wanted: Platform) -> NoSuchImage:
