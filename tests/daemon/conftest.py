@@ -63,6 +63,11 @@ def rootfs() -> bytes:
     return out.getvalue()
 
 
+@pytest.fixture(scope="session")
+def busybox_tar() -> bytes:
+    return rootfs()
+
+
 class Daemon:
     """One havred; it can be stopped, killed and started again on the same data root."""
 

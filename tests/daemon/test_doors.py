@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,22 @@ def make_certificates(folder: Path) -> None:
         )  # fmt: skip
 
 
-def test_mutual_tls_runs_containers_and_refuses_strangers(tmp_path, daemon) -> None:
+def _streams_over_tls(program: list[str], env: dict[str, str]) -> None:
+    """Output alone, a half-close, much both ways, and pieces that come late: each needs something else of a TLS client."""
+    run = [*program, "run", "--rm", "--network", "none", "--log-driver", "none"]
+    data = b"0123456789abcde\n" * 200_000
+    late = "for i in 1 2 3; do head -c 40000 /dev/zero; sleep 0.1; done"
+    for words, stdin, wanted in (
+        (["busybox", "echo", "hi"], b"", b"hi\n"),
+        (["-i", "busybox", "sh", "-c", "cat; echo end"], b"in\n", b"in\nend\n"),
+        (["-i", "busybox", "cat"], data, data),
+        (["busybox", "sh", "-c", late], b"", bytes(120_000)),
+    ):
+        done = subprocess.run([*run, *words], input=stdin, env=env, capture_output=True, timeout=60)
+        assert done.stdout == wanted, done.stderr
+
+
+def test_mutual_tls_runs_containers_and_refuses_strangers(tmp_path, daemon, busybox_tar) -> None:
     import shutil
 
     if shutil.which("openssl") is None:
@@ -189,9 +205,22 @@ def test_mutual_tls_runs_containers_and_refuses_strangers(tmp_path, daemon) -> N
             timeout=30,
         )
         assert "Hello from Havre!" in done.stdout, done.stderr
+        ours = [*one.inside(), sys.executable, "-m", "havre", "--tlsverify", "-H", "tcp://127.0.0.1:2376"]
+        imported = one.docker("import", "-", "busybox", stdin=busybox_tar)
+        assert imported.returncode == 0, imported.stderr
+        for program in (words, ours):
+            _streams_over_tls(program, {**env, "PYTHONPATH": str(Path(__file__).parents[2] / "src")})
         (tmp_path / "cert.pem").unlink()
-        done = subprocess.run([*words, "version"], env=env, capture_output=True, text=True, timeout=30)
-        assert done.returncode != 0
-        assert "Server: Havre" not in done.stdout
+        for program in (words, ours):
+            done = subprocess.run(
+                [*program, "version"],
+                env={**env, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            assert done.returncode != 0
+            assert "Server: Havre" not in done.stdout
+            assert "certificate required" in done.stderr.lower()
     finally:
         one.close()

@@ -48,6 +48,13 @@ def test_stdin_reaches_the_process_and_its_end_too(cli) -> None:
     assert cli("run", "--rm", "-i", "busybox", "wc", "-c", stdin=data).stdout.strip() == "1000000"
 
 
+def test_much_input_and_output_at_once_hold_up_nobody(cli) -> None:
+    """More than all buffers on the way hold: a client that only writes, or only reads, would wait for ever."""
+    data = b"0123456789abcde\n" * 2_000_000
+    done = cli("run", "--rm", "-i", "--log-driver", "none", "busybox", "cat", stdin=data, timeout=60)
+    assert done.stdout.encode() == data
+
+
 def test_fast_exit_loses_no_output(cli) -> None:
     for number in range(20):
         assert cli("run", "--rm", "--network", "none", "busybox", "echo", str(number)).stdout == f"{number}\n"

@@ -58,6 +58,10 @@ class Terminal:
         found, _, self.seen = self.seen.partition(text)
         return found + text
 
+    def raw(self) -> bool:
+        """Whether lines are not edited any more: what a program that was ended must not leave behind."""
+        return not termios.tcgetattr(self.master)[3] & termios.ICANON
+
     def code(self) -> int:
         return self.process.wait(LIMIT_S)
 
@@ -126,6 +130,34 @@ def test_exec_it_has_a_terminal_of_its_own(terminal, daemon) -> None:
         assert shell.code() == 3
     finally:
         daemon.docker("rm", "-f", "host")
+
+
+SCRIPT = "trap 'exit 9' TERM; trap 'exit 8' HUP INT; echo up; while :; do sleep 0.1; done"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 9), (signal.SIGHUP, 8), (signal.SIGINT, 8)])
+def test_signals_go_through_to_the_container_and_the_terminal_comes_back(
+    terminal, number: int, code: int
+) -> None:
+    one = terminal("run", "-it", "--rm", "busybox", "sh", "-c", SCRIPT)
+    one.until("up")
+    one.process.send_signal(number)
+    assert one.code() == code
+    assert not one.raw()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_a_signal_that_ends_an_exec_gives_the_terminal_back(havre_terminal, daemon, number: int) -> None:
+    daemon.docker("run", "-d", "--name", "held", "busybox", "sleep", "100")
+    try:
+        one = havre_terminal("exec", "-it", "held", "sh", "-c", "echo up; sleep 50")
+        one.until("up")
+        assert one.raw()
+        one.process.send_signal(number)
+        assert one.code() == 128 + number
+        assert not one.raw()
+    finally:
+        daemon.docker("rm", "-f", "held")
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def attach(context: "Context", words: list[str]) -> int:
     waiting = client.request("POST", f"/containers/{name}/wait")
     flags = {"stream": True, "stdin": stdin, "stdout": True, "stderr": True}
     stream = client.hijack(f"/containers/{name}/attach" + query(flags))
-    if not tty and (given["sig_proxy"] or "true").lower() not in ("false", "0"):
+    if (given["sig_proxy"] or "true").lower() not in ("false", "0"):
         terminal.proxy_signals(lambda signal: _kill(client, args[0], signal))
     with terminal.Raw(tty and stdin):
         if tty:

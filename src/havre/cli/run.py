@@ -108,7 +108,7 @@ def _run_attached(client: "Client", container: str, given: "dict[str, Any]", key
     condition = "removed" if given["rm"] else "next-exit"
     waiting = client.request("POST", f"/containers/{container}/wait?condition={condition}")
     proxied = (given["sig_proxy"] or "true").lower() not in ("false", "0")
-    if proxied and not given["tty"]:
+    if proxied:
         terminal.proxy_signals(lambda name: _kill(client, container, name))
     _start(client, container)
     return _follow(

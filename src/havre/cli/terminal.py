@@ -4,6 +4,7 @@ import _signal as signal  # type: ignore[import-not-found] # the C module: `sign
 import os
 import select
 import sys
+from _socket import MSG_DONTWAIT
 
 from havre.errors import HavreError, InvalidParameter
 
@@ -16,10 +17,13 @@ CTRL = {f"ctrl-{chr(code)}": bytes([code - 96]) for code in range(97, 123)} | {
     "ctrl-_": b"\x1f",
 }
 DETACH_KEYS = "ctrl-p,ctrl-q"
+PIECE_BYTES = 65536
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what ends a program that does not pass them on
 NOT_PROXIED = {signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGWINCH, signal.SIGKILL, signal.SIGSTOP}
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from havre.client.http import Response
 
@@ -72,6 +76,9 @@ class Raw:
             import tty
 
             self._saved = termios.tcgetattr(0)
+            for number in ENDING:
+                if signal.getsignal(number) == signal.SIG_DFL:
+                    signal.signal(number, _end)  # an exception, so that the terminal is given back
             tty.setraw(0)
         return self
 
@@ -81,6 +88,10 @@ class Raw:
 
             termios.tcsetattr(0, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type]
             self._saved = None
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def proxy_signals(send: "Callable[[str], None]") -> None:
@@ -109,36 +120,86 @@ def on_resize(send: "Callable[[int, int], None]") -> None:
 def pump(response: "Response", *, tty: bool, stdin: bool, keys: bytes) -> None:
     """Carry bytes until the output ends. Raises Detached.
 
-    Input that ends is a half-close; without `stdin` that is said at once. Output without a tty is Docker's frames.
+    Input that ends is a half-close; without `stdin` that is said at once. Output without a tty is Docker's frames. Nothing is sent
+    that the daemon does not take now: a container that answers before it has read all of its input would hold up both sides for ever.
     """
     sock = response.sock
     output = _raw if tty else Frames().feed
     if rest := response.rest():
         output(rest)
-    if not stdin:
-        _half_close(sock)
-    typed = Keys(keys if tty else b"")
+    unsent = _Unsent(sock, Keys(keys if tty else b""), open_=stdin)
     poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    if stdin:
-        poll.register(0, select.POLLIN | select.POLLHUP)
     while True:
-        for fd, _ in poll.poll():
+        poll.register(sock.fileno(), select.POLLIN | (select.POLLOUT if unsent.waiting else 0))
+        if unsent.hungry:
+            poll.register(0, select.POLLIN | select.POLLHUP)
+        for fd, event in [(-1, 0)] if _pending(sock) else poll.poll():
             if fd == 0:
-                data = os.read(0, 65536)
-                if data:
-                    sock.sendall(typed.filter(data))
-                else:
-                    poll.unregister(0)
-                    _half_close(sock)
-            else:
-                try:
-                    data = sock.recv(262144)
-                except ConnectionResetError:
-                    data = b""
-                if not data:
+                unsent.read()
+                poll.unregister(0)
+                continue
+            if event & select.POLLOUT:
+                unsent.push()
+            if event & ~select.POLLOUT or fd < 0:
+                data = _receive(sock)
+                if data == b"":
                     return
-                output(data)
+                output(data or b"")
+
+
+class _Unsent:
+    """What has been typed and not been sent yet: one piece, and after it, once, the half-close."""
+
+    def __init__(self, sock: "Any", typed: "Keys", *, open_: bool) -> None:
+        self._sock, self._typed, self._open = sock, typed, open_
+        self._data = b""
+        if not open_:
+            _half_close(sock)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether more may be read."""
+        return self._open and not self._data
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._data or getattr(self._sock, "unsent", b""))
+
+    def read(self) -> None:
+        data = os.read(0, PIECE_BYTES)
+        if data:
+            self._data = self._typed.filter(data)
+            self.push()
+        else:
+            self._open = False
+            _half_close(self._sock)
+
+    def push(self) -> None:
+        """Send what goes."""
+        try:
+            if (send_now := getattr(self._sock, "send_now", None)) is not None:
+                self._data = self._data[send_now(self._data) :] if self._data else b""
+            while self._data and send_now is None:
+                self._data = self._data[self._sock.send(self._data, MSG_DONTWAIT) :]
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, ConnectionResetError):
+            self._data, self._open = b"", False  # it takes no more input; its output may still come
+
+
+def _pending(sock: "Any") -> int:
+    return int(getattr(sock, "pending", int)())
+
+
+def _receive(sock: "Any") -> bytes | None:
+    """What is there; b"" at the end, None when it was nothing for us."""
+    if (recv_now := getattr(sock, "recv_now", None)) is not None:
+        found: bytes | None = recv_now()
+        return found
+    try:
+        return bytes(sock.recv(262144))
+    except ConnectionResetError:
+        return b""
 
 
 def _half_close(sock: object) -> None:

@@ -9,7 +9,7 @@ DEFAULT_HOST = "unix:///run/havre/havre.sock"
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Protocol
 
     class Socket(Protocol):
         """What is used of a socket."""
@@ -76,33 +76,14 @@ def _tcp(rest: str, tls: "TlsFiles | None") -> "Socket":
             error = one
             sock.close()
             continue
-        return _wrap(sock, address.strip("[]"), tls) if tls else sock
+        if tls is None:
+            return sock
+        from havre.client.tls import wrap
+
+        return wrap(sock, address.strip("[]"), tls)
     raise Unavailable(
         f"cannot connect to tcp://{rest}: {(error.strerror or '').lower() if error else 'no address'}"
     )
-
-
-def _wrap(sock: "Any", name: str, files: "TlsFiles") -> "Socket":
-    import socket
-    import ssl
-
-    context = ssl.create_default_context()
-    try:
-        if files.verify:
-            if os.path.exists(files.ca):
-                context.load_verify_locations(files.ca)
-        else:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if os.path.exists(files.cert):
-            context.load_cert_chain(files.cert, files.key)
-        plain = socket.socket(fileno=sock.detach())
-        return context.wrap_socket(plain, server_hostname=name)
-    except ssl.SSLCertVerificationError as error:
-        raise Unavailable(
-            f"{name}: bad certificate: {error.verify_message}", hint=f"its CA belongs into {files.ca}"
-        ) from None
-    except (OSError, ssl.SSLError) as error:
-        raise Unavailable(f"{name}: TLS failed: {error}") from None
 
 
 def _ssh(rest: str) -> "Socket":
