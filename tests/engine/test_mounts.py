@@ -164,3 +164,12 @@ def test_tmpfs_options_of_mount_reach_the_plan() -> None:
     options = TmpfsOptions(options=[["exec"], ["uid", "5"]])
     point = parse_mount(Mount(type="tmpfs", target="/t", tmpfs_options=options))
     assert point.options == {"mode": "1777", "exec": "", "uid": "5"}
+
+
+@pytest.mark.parametrize(
+    "text", ["size=zz", "size=1x", "mode=9", "mode=77777", "uid=-1", "nr_inodes=", "gid=a"]
+)
+def test_tmpfs_values_are_checked_before_the_kernel_does(text: str) -> None:
+    with pytest.raises(InvalidParameter, match="invalid value"):
+        parse_tmpfs("/t", text)
+    assert parse_tmpfs("/t", "size=50%,mode=1777,uid=0,nr_inodes=4k").options["size"] == "50%"

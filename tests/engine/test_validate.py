@@ -8,7 +8,7 @@ from havre.engine.checklimits import check_resources
 from havre.engine.settings import Settings
 from havre.engine.validate import check, check_conflicts
 from havre.errors import Conflict, HavreError, InvalidParameter, NotImplementedHere
-from havre.spec.engine import ContainerConfig, HostConfig, Resources, RestartPolicy
+from havre.spec.engine import ContainerConfig, HostConfig, Resources, RestartPolicy, Ulimit
 
 SETTINGS = Settings(Path("/d"), Path("/e"), "00000000", "/havre-00000000")
 
@@ -83,6 +83,18 @@ def test_host_userns_is_what_we_do() -> None:
         (HostConfig(cap_add=["BOGUS"]), 'invalid CapAdd: unknown capability: "CAP_BOGUS"'),
         (HostConfig(cap_drop=["BOGUS"]), 'invalid CapDrop: unknown capability: "CAP_BOGUS"'),
         (HostConfig(console_size=[1]), "invalid console size"),
+        (HostConfig(cgroup_parent="/a/../../b"), "invalid cgroup parent"),
+        (HostConfig(masked_paths=["rel"]), "'rel' is not an absolute path"),
+        (HostConfig(readonly_paths=["rel"]), "'rel' is not an absolute path"),
+        (HostConfig(dns=["x"]), "invalid DNS server"),
+        (HostConfig(dns_search=["a\nnameserver 6.6.6.6"]), "is no word for resolv.conf"),
+        (HostConfig(dns_options=["a b"]), "is no word for resolv.conf"),
+        (HostConfig(extra_hosts=["a\nb:1.2.3.4"]), "bad format for add-host"),
+        (HostConfig(extra_hosts=["a:1.2.3.4\nb 5.6.7.8"]), "invalid IP address in add-host"),
+        (HostConfig(ulimits=[Ulimit(name="bogus")]), "invalid ulimit type: bogus"),
+        (HostConfig(device_cgroup_rules=["x"]), "invalid device cgroup rule format"),
+        (HostConfig(storage_opt={"colour": "red"}), "unknown option colour"),
+        (HostConfig(annotations={"havre.umask": "9"}), "invalid umask"),
         (HostConfig(security_opt=["no-new-privileges=perhaps"]), "invalid --security-opt 2"),
         (HostConfig(security_opt=["writable-cgroups=perhaps"]), "invalid --security-opt 2"),
         (HostConfig(security_opt=["systempaths=some"]), "invalid --security-opt 2"),

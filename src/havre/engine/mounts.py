@@ -1,6 +1,7 @@
 """From -v, --mount, --tmpfs and VOLUME to resolved mount points. Pure, but for `ask_sources`."""
 
 import os
+import re
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -252,6 +253,12 @@ _TMPFS_FLAGS = frozenset(
         "runbindable",
     ]
 )
+_SIZE, _ID = re.compile(r"[0-9]+[kKmMgGtT]?|[0-9]{1,3}%"), re.compile(r"[0-9]{1,10}")
+_TMPFS_VALUES = {  # tmpfs(5)
+    **dict.fromkeys(("size", "nr_blocks", "nr_inodes"), _SIZE),
+    **dict.fromkeys(("uid", "gid"), _ID),
+    "mode": re.compile(r"[0-7]{1,4}"),
+}
 _TMPFS_KEYS = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
 
 
@@ -262,6 +269,8 @@ def parse_tmpfs(target: str, text: str) -> MountPoint:
         key, equals, value = word.partition("=")
         if not ((equals and key in _TMPFS_KEYS) or (not equals and key in _TMPFS_FLAGS)):
             raise InvalidParameter(f'invalid tmpfs option ["{word}"]', context=f"tmpfs {target}")
+        if equals and key in _TMPFS_VALUES and not _TMPFS_VALUES[key].fullmatch(value):
+            raise InvalidParameter(f"invalid value {value!r} for {key}", context=f"tmpfs {target}")
         options[key] = value
     return MountPoint(
         type="tmpfs", source="", destination=_target(target, target), rw="ro" not in options, options=options

@@ -32,6 +32,8 @@ def check(
     _check_not_yet(host)
     _check_config(config)
     _check_numbers(host)
+    _check_lists(host)
+    _check_names(host)
     _check_modes(config, host, settings)
     userns.check(host, settings.remap is not None)
     _check_security(host)
@@ -80,21 +82,37 @@ def _check_numbers(host: HostConfig) -> None:
         raise InvalidParameter(f"invalid console size {host.console_size}: two numbers, height and width")
     if "" in (host.annotations or {}):
         raise InvalidParameter("invalid Annotations: the empty string is not permitted as an annotation key")
+
+
+def _check_lists(host: HostConfig) -> None:
     for rule in host.device_cgroup_rules or []:
         devices.parse_rule(rule)
     for limit in host.ulimits or []:
         if (limit.name or "").upper() not in RLIMITS:
             raise InvalidParameter(f"invalid ulimit type: {limit.name}")
+    for path in (*(host.masked_paths or []), *(host.readonly_paths or [])):
+        if not path.startswith("/") or "\0" in path:
+            raise InvalidParameter(f"{path!r} is not an absolute path", context="MaskedPaths, ReadonlyPaths")
+    if ".." in (host.cgroup_parent or "").split("/") or "\0" in (host.cgroup_parent or ""):
+        raise InvalidParameter(f"invalid cgroup parent: {host.cgroup_parent!r}", hint="--cgroup-parent /name")
+    for field, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
+        for word in getattr(host, field) or []:
+            _check_capability(name, word)
+
+
+def _check_names(host: HostConfig) -> None:
     for address in host.dns or []:
         if not _is_address(address):
             raise InvalidParameter(
                 f"invalid DNS server: {address!r} is not an IP address", hint="--dns 1.1.1.1"
             )
+    for text in (*(host.dns_search or []), *(host.dns_options or [])):
+        if not text.isprintable() or " " in text:
+            raise InvalidParameter(
+                f"{text!r} is no word for resolv.conf", context="--dns-search, --dns-option"
+            )
     for text in host.extra_hosts or []:
         _check_extra_host(text)
-    for field, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
-        for word in getattr(host, field) or []:
-            _check_capability(name, word)
 
 
 def _is_address(text: str) -> bool:
@@ -107,7 +125,7 @@ def _is_address(text: str) -> bool:
 
 def _check_extra_host(text: str) -> None:
     name, colon, address = text.partition(":")
-    if not colon or not name:
+    if not colon or not name or not name.isprintable() or " " in name:
         raise InvalidParameter(f'bad format for add-host: "{text}"', hint="--add-host name:address")
     if address != HOST_GATEWAY and not _is_address(address.strip("[]")):
         raise InvalidParameter(f'invalid IP address in add-host: "{address}"')
