@@ -18,12 +18,14 @@ UPDATE_FLAGS = {
     "cpus": ":str",
     "cpuset-cpus": ":str",
     "cpuset-mems": ":str",
+    "kernel-memory": ":str",
     "memory": "m:str",
     "memory-reservation": ":str",
     "memory-swap": ":str",
     "pids-limit": ":int",
     "restart": ":str",
 }
+MAX_WEIGHT = 65535  # a uint16 in Docker's API
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -37,27 +39,33 @@ def update(context: "Context", words: list[str]) -> int:
     options.need(args, 1, "update")
     if all(value is None for value in given.values()):
         raise HavreError("you must provide one or more flags when using this command")
-    body, code = _body(given), 0
+    body = _body(given)
     warnings: list[str] = []
+    failed: list[str] = []
     for name in args:
         try:
             answer = context.client.request("POST", f"/containers/{quote(name)}/update", body).json()
         except HavreError as error:
-            sys.stdout.flush()
-            sys.stderr.write(f"Error response from daemon: {error}\n")
-            code = 1
+            failed.append(f"Error response from daemon: {error}\n")
         else:
             print(name)
             warnings += answer.get("Warnings") or []
     if warnings:
         print("\n".join(warnings))
-    return code
+    sys.stdout.flush()
+    sys.stderr.write("".join(failed))
+    return 1 if failed else 0
 
 
 def _body(given: "dict[str, Any]") -> "dict[str, Any]":
     swap = given["memory_swap"]
+    weight = given["blkio_weight"] or 0
+    if not 0 <= weight <= MAX_WEIGHT:
+        why = "value out of range" if weight > 0 else "invalid syntax"
+        text = f'strconv.ParseUint: parsing "{weight}": {why}'
+        raise options.bad(UPDATE_FLAGS, "blkio-weight", str(weight), text)
     body: dict[str, Any] = {
-        "BlkioWeight": given["blkio_weight"] or 0,
+        "BlkioWeight": weight,
         "CpuPeriod": given["cpu_period"] or 0,
         "CpuQuota": given["cpu_quota"] or 0,
         "CpuRealtimePeriod": given["cpu_rt_period"] or 0,
@@ -66,6 +74,7 @@ def _body(given: "dict[str, Any]") -> "dict[str, Any]":
         "NanoCpus": _nano_cpus(given["cpus"]),
         "CpusetCpus": given["cpuset_cpus"] or "",
         "CpusetMems": given["cpuset_mems"] or "",
+        "KernelMemory": _bytes(given["kernel_memory"], "kernel-memory"),
         "Memory": _bytes(given["memory"], "memory"),
         "MemoryReservation": _bytes(given["memory_reservation"], "memory-reservation"),
         "MemorySwap": -1 if swap == "-1" else _bytes(swap, "memory-swap"),
