@@ -44,7 +44,8 @@ is "port answers without a daemon" served curl -s localhost:8080
 is "the socket starts the daemon again" web havre ps --format '{{.Names}}'
 systemctl daemon-reload
 is "exec after systemd read its units again" still havre exec web echo still
-echo '{"labels": ["read=again"]}' >/etc/havre/daemon.json || { mkdir -p /etc/havre; echo '{"labels": ["read=again"]}' >/etc/havre/daemon.json; }
+mkdir -p /etc/havre
+echo '{"labels": ["read=again"]}' >/etc/havre/daemon.json
 systemctl reload havred
 is "reload reads daemon.json" "[read=again]" havre info -f '{{.Labels}}'
 
@@ -81,7 +82,7 @@ has "uninstall" "removed" sh /root/havre/install.sh --uninstall
 is "no table stays" "" nft list tables
 is "no group stays" "" find /sys/fs/cgroup -name '*havre*'
 is "no interface stays" "" sh -c 'ip -o link | grep -E "docker|veth|br-"'
-is "no file stays" "" find /opt/havre /usr/local/bin /etc/systemd/system /usr/local/share -name '*havre*'
+is "no file stays" "" find /opt /usr/local/bin /usr/local/share /etc/systemd/system -name '*havre*'
 journalctl -u havred --no-pager | grep -E 'warn|error' | sed 's/^/log: /'
 echo "done"
 sync

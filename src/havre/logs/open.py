@@ -3,18 +3,15 @@
 What every monitor may need is imported in the zygote, whose pages they share: an import in a monitor costs it 1 MB of its own.
 """
 
-import os
-
-from havre.errors import InvalidParameter, KernelError
-from havre.logs.jsonfile import JsonFile
-from havre.logs.localfile import LocalFile
+from havre.errors import InvalidParameter
+from havre.logs.openfile import open_file
 from havre.logs.queue import Queue, Tee
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from havre.logs.openfile import File
     from havre.spec.runplan import LogPlan
 
-    File = JsonFile | LocalFile
     Writer = File | Queue | Tee
 
 
@@ -34,18 +31,3 @@ def open_log(plan: "LogPlan") -> "Writer | None":
     except BaseException:
         sent.close()
         raise
-
-
-def open_file(plan: "LogPlan") -> "File":
-    """Open the file that the daemon reads. Raises KernelError."""
-    if plan["format"] == "json":
-        kind: type[File] = JsonFile
-    else:
-        kind = LocalFile
-        os.makedirs(os.path.dirname(plan["path"]), mode=0o710, exist_ok=True)
-    try:
-        return kind(
-            plan["path"], plan["max_size_bytes"], plan["max_files"], plan["compress"], plan["attributes"]
-        )
-    except OSError as error:
-        raise KernelError("open", plan["path"], error.errno or 0) from None

@@ -61,7 +61,7 @@ def run(sock: socket.socket, plan: "LogPlan", *, answer: bool) -> None:
 
 def _open(feed: Feed, plan: "LogPlan", *, first: bool) -> "Sink":
     if not plan["remote"]:
-        from havre.logs.open import open_file
+        from havre.logs.openfile import open_file
 
         return open_file(plan)
     driver = _driver(feed, plan)

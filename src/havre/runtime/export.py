@@ -12,7 +12,7 @@ import socket
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
 from havre.runtime import overlay, wire
-from havre.runtime.start import as_failure
+from havre.runtime.failure import as_failure
 
 BUFFER_BYTES = 1 << 18
 TYPE_CHECKING = False

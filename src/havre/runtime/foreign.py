@@ -19,7 +19,7 @@ from havre.errors import HavreError, KernelError
 from havre.linux import netlink
 from havre.linux import syscalls as sys
 from havre.runtime import elsewhere, identity, init, rootfs, spawn, wire
-from havre.runtime.start import as_failure
+from havre.runtime.failure import as_failure
 
 if TYPE_CHECKING:
     from havre.runtime.plan import Program

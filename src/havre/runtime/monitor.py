@@ -17,9 +17,10 @@ from havre.runtime import hooks, idmapped, rundir, spawn, wire
 from havre.runtime.cgroup import files as cgroups
 from havre.runtime.control import Control
 from havre.runtime.exec import Exec
+from havre.runtime.failure import as_failure
 from havre.runtime.loop import IN, Loop
 from havre.runtime.probe import Probe
-from havre.runtime.start import Up, as_failure, bring_up
+from havre.runtime.start import Up, bring_up
 from havre.runtime.stdio import Stdio
 from havre.runtime.streams import Streams
 

@@ -11,7 +11,7 @@ import socket
 from havre.errors import KernelError
 from havre.linux import syscalls as sys
 from havre.runtime import copytree, overlay, rootfs, wire
-from havre.runtime.start import as_failure
+from havre.runtime.failure import as_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ that stays is 0.5 MB smaller (1.2 MB). Init is born as the helper's sibling (CLO
 import os
 import socket
 
-from havre.errors import HavreError, InvalidParameter, KernelError
+from havre.errors import HavreError, KernelError
 from havre.linux import netlink
 from havre.linux import syscalls as sys
 from havre.runtime import hooks, identity, idmapped, rundir, spawn, wire
 from havre.runtime.cgroup import files as cgroups
+from havre.runtime.failure import as_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,18 +110,3 @@ def _reap_all() -> None:
             os.waitpid(-1, 0)
     except ChildProcessError:
         pass
-
-
-def as_failure(error: BaseException) -> tuple[str, str, int]:
-    """Return (call, target, errno) of whatever went wrong."""
-    if isinstance(error, KernelError):
-        return error.call, error.target, error.errno
-    if isinstance(error, OSError):
-        return "monitor", str(error.filename or ""), error.errno or 0
-    if isinstance(error, hooks.HookFailed):
-        return "hook", str(error), 0
-    if isinstance(error, (InvalidParameter, identity.UnknownUser)):
-        return "user", str(error), 0  # what the caller got wrong
-    if isinstance(error, HavreError):
-        return "havre", str(error), 0
-    return "monitor", repr(error), 0
