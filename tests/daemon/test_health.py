@@ -322,6 +322,23 @@ def test_health_on_failure(daemon, how: str) -> None:
             daemon.docker("rm", "-f", "hh")
 
 
+def test_end_by_hand_wins_over_a_restart_for_health(daemon) -> None:
+    """A container that is being restarted for its health, and does not want to end, is killed by somebody: it stays down."""
+    label = {"havre.health-on-failure": "restart"}
+    script = ["sh", "-c", "trap '' TERM; touch /tmp/deaf; sleep 1000"]
+    deaf = check("CMD", "test", "!", "-e", "/tmp/deaf", Retries=1)
+    with events(daemon.socket, container=["hh"], event=["kill", "die", "start"]) as seen:
+        make(daemon.socket, "hh", script, Healthcheck=deaf, Labels=label, StopTimeout=1000)
+        try:
+            seen.until("kill")
+            assert daemon.docker("kill", "hh").returncode == 0
+            seen.until("die")
+            _, found = call(daemon.socket, "GET", "/containers/hh/json")
+            assert (found["State"]["Status"], found["RestartCount"]) == ("exited", 0)
+        finally:
+            daemon.docker("rm", "-f", "hh")
+
+
 def test_health_on_failure_of_the_command_line_is_a_label(daemon) -> None:
     done = daemon.havre("create", "--name", "hh", "--health-on-failure", "kill", "busybox", "true")
     try:

@@ -46,7 +46,7 @@ async def finish(rooms: Rooms, container: Container, ended: ExitRecord) -> bool:
 
 def _starts_again(container: Container) -> bool:
     state = container.state
-    asked, container.restart_asked = container.restart_asked, False
+    asked, container.restart_asked = container.restart_asked and not state.stopped_by_user, False
     if not asked and not policy.wants_restart(container.record.host_config.restart_policy, state):
         return False
     state.status = "restarting"

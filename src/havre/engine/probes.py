@@ -24,6 +24,7 @@ from havre.spec.engine import ExecCreate, HealthConfig
 from havre.spec.runplan import ExecPlan
 from havre.units import go_duration
 
+START_LIMIT_S = 30  # Docker's; a probe's own timeout counts from its execve
 HEAD_BYTES = 4096  # of an HTTP answer, and what is kept of it
 
 
@@ -57,7 +58,11 @@ async def _execute(
     key, command = ids.new_id(), " ".join(plan["process"]["args"])
     plan["exec_id"] = container.probe_id = key
     _publish(rooms, container, key, f"exec_create: {command}")
-    ending = await monitor.probe(plan, timeout_s)
+    try:
+        async with asyncio.timeout(START_LIMIT_S):
+            ending = await monitor.probe(plan, timeout_s)
+    except TimeoutError:
+        raise HavreError(f"timed out starting health check for container {container.id}") from None
     _publish(rooms, container, key, f"exec_start: {command}")
     ending.add_done_callback(partial(_died, rooms, container, key))
     try:
