@@ -24,6 +24,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     need crun crun
     need curl curl
     need ps procps
+    need mkfs.ext4 e2fsprogs
     need python3 python3-venv
     [ -f /usr/include/asm-generic/unistd.h ] || missing="$missing linux-libc-dev"
     if [ -n "$missing" ]; then

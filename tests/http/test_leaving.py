@@ -107,7 +107,7 @@ def test_stuck_readers_hold_little_memory(serve, way: str) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         sock.sendall(GET)
     last = -1
-    while last != sent[0]:
+    while not sent[0] or last != sent[0]:
         last = sent[0]
         time.sleep(0.2)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

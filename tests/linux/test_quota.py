@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import struct
 import subprocess
 
@@ -44,6 +45,8 @@ def test_a_file_system_without_quotas_says_so(tmp_path):
 def test_the_kernel_enforces_the_limit(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root")
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("needs mkfs.ext4 (Debian package e2fsprogs)")
     image, place = tmp_path / "disk", tmp_path / "m"
     place.mkdir()
     with image.open("wb") as file:

@@ -340,6 +340,7 @@ def test_nothing_is_left_after_many_cycles(world):
     def body(w):
         networks = w.networks()
         before = w.snapshot()
+        descriptors = len(os.listdir("/proc/self/fd"))
         held = w.serve(w.host, 8080)
         for number in range(200):
             name = f"c{number}"
@@ -357,7 +358,7 @@ def test_nothing_is_left_after_many_cycles(world):
         networks._fading.sweep()
         w.settled(before)
         assert networks.endpoints("bridge") == {}
-        assert len(os.listdir("/proc/self/fd")) < 40
+        assert len(os.listdir("/proc/self/fd")) <= descriptors + 3  # netlink sockets that stay open
 
     world(body)
 

@@ -102,7 +102,7 @@ def test_tls_needs_the_ca_that_certs_d_names(
     name = real_registry(certs=certs).name
     folder = tmp_path / "certs.d" / name
     folder.mkdir(parents=True)
-    shutil.copy(certs / "server.crt", folder / "ca.crt")  # another one than it was signed with
+    shutil.copy(certs / "client.cert", folder / "ca.crt")  # another one than it was signed with
     with pytest.raises(Unavailable, match="bad certificate") as caught:
         fetch(f"{name}/a:1", Client(certs=(str(tmp_path / "certs.d"),)))
     assert f"{tmp_path}/certs.d/{name}/ca.crt" in str(caught.value)
