@@ -1,6 +1,7 @@
 """What is measured, one line of the table each."""
 
 import concurrent.futures
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from bench import content
 from bench.peers import Command, Peer
 
 MANY = 100
+PROBED, PROBED_S = 20, 10
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 FLOOD_BYTES = 100_000_000
 Once = Callable[[Peer], float | None]
 
@@ -95,6 +98,17 @@ def _at_once(network: str, count: int = 20) -> Once:
 
 
 @contextmanager
+def probed_running(peer: Peer) -> Iterator[None]:
+    try:
+        for number in range(PROBED):
+            if (command := peer.run_probed(f"p{number}")) is not None:
+                peer.do(command)
+        yield
+    finally:
+        peer.clear()
+
+
+@contextmanager
 def one_running(peer: Peer) -> Iterator[None]:
     with running(peer, 1):
         yield
@@ -162,6 +176,28 @@ def _keeper_memory(peer: Peer) -> float | None:
     return _memory(keepers, ("Private_Clean:", "Private_Dirty:")) / len(keepers) if keepers else None
 
 
+def _cpu_s(pid: int) -> float:
+    """What a process and its reaped children have used (proc_pid_stat(5), fields 14 to 17); 0 for one that has gone."""
+    if not Path(f"/proc/{pid}").exists():
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) * TICK_S
+
+
+def _probe_cpu(peer: Peer) -> float | None:
+    """CPU time of everybody but the kernel's own threads for one health probe, the probe itself included."""
+    if peer.run_probed("") is None:
+        return None
+    pids = [*peer.processes(), *peer.keepers()]
+    start = time.time()
+    before = {pid: used for pid in pids if (used := _cpu_s(pid))}
+    probes = peer.do(peer.probes(start, start + PROBED_S)).count("x")
+    used = sum(
+        after - before[pid] for pid in before if (after := _cpu_s(pid))
+    )  # not of a probe that passed by
+    return used / probes if probes else None
+
+
 def _run(network: str) -> Once:
     return lambda peer: timed(peer, peer.run(network))
 
@@ -190,6 +226,7 @@ LINES = (
     Line("run-d-bridge", "run -d busybox sleep, default bridge", 20, 5, _detached("bridge")),
     Line("exec", "exec true", 20, 5, _exec, one_running, goal=0.5),
     Line("exec-idle", "... after an idle second", 10, 3, idle(_exec), one_running, goal=0.5),
+    Line("health-cpu", f"CPU time of a health probe, {PROBED} containers at 1 s", 3, 1, _probe_cpu, probed_running),
     Line("ps-1", "ps with 1 container", 20, 5, _ps, one_running, goal=1.0),
     Line("start-20", "20 x run -d --network none at once", 5, 2, _at_once("none"), goal=0.15),
     Line("start-20-bridge", "20 x run -d on the bridge at once", 5, 2, _at_once("bridge"), goal=0.15),

@@ -111,6 +111,18 @@ class Peer:
     def exec(self, name: str) -> Command | None:
         return [*self.cli, "exec", name, "true"]
 
+    def run_probed(self, name: str) -> Command | None:
+        """Start a container whose health is asked each second; by the stock docker CLI only."""
+        if type(self).run_detached is not Peer.run_detached:
+            return None
+        words = ["--health-cmd", "true", "--health-interval", "1s", "--network", "none"]
+        return [*self.cli, "run", "-d", "--name", name, *words, IMAGE, "sleep", "100000"]
+
+    def probes(self, since: float, until: float) -> Command:
+        """Print a line for each health probe that ends in this time; ends when it is over."""
+        times = ["--since", f"{since:.3f}", "--until", f"{until:.3f}"]
+        return [*self.cli, "events", *times, "--filter", "event=exec_die", "--format", "x"]
+
     def ps(self) -> Command | None:
         return [*self.cli, "ps"]
 
