@@ -277,5 +277,45 @@ def test_shared_bind_brings_the_hosts_mounts_and_never_leads_out(oci, bundle):
     assert done.stdout.split() == ["mounted", "1", "0"], done.stderr
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["the container's maps", "maps of its own"])
+def test_idmapped_bind_shows_what_crun_shows(oci, bundle, own):
+    program = shutil.which("crun")
+    if not program:
+        pytest.skip("needs crun (Debian package crun)")
+    folder = folder_of_root(oci)
+    os.chown(folder / "old", 3, 4)
+    maps = [{"containerID": 0, "hostID": BASE + 10, "size": 100}]
+    more = {"uidMappings": maps, "gidMappings": maps} if own else {}
+    place = bundle(
+        "stat",
+        "-c",
+        "%u:%g",
+        "/mnt/old",
+        edit=lambda config: config["mounts"].append(bind(folder, "idmap", **more)),
+    )
+    hide = 'if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi && exec "$@"'  # it refuses hybrid hosts
+    words = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        hide,
+        "sh",
+        program,
+        "--root",
+        str(oci.folder / "crun"),
+        "run",
+        "-b",
+        str(place),
+        "a",
+    ]
+    theirs = subprocess.run(
+        words, capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL
+    )
+    ours = oci("run", "-b", place, "b")
+    assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout), (ours.stderr, theirs.stderr)
+    assert ours.stdout == ("13:14\n" if own else "3:4\n")
+
+
 def test_features_say_that_mounts_can_be_idmapped(oci):
     assert json.loads(oci("features").stdout)["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
