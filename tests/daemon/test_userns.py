@@ -333,6 +333,12 @@ def test_auto_ranges_run_out_with_their_holders_named_and_are_given_back(small):
         assert spans == [(START, SIZE), (START + SIZE, SIZE)]
         assert host_ids(pid)[0] == [str(span(small, web)[0])] * 4
         assert out(small.docker("inspect", "-f", "{{.HostConfig.UsernsMode}}", web)) == "auto\n"
+        host = json.loads(out(small.docker("inspect", web)))[0]["HostConfig"]
+        assert (
+            host["IDMappings"]["UidMap"]
+            == host["IDMappings"]["GidMap"]
+            == [f"0:{span(small, web)[0]}:{SIZE}"]
+        )
         done = small.havre("create", "--userns", "auto", "busybox")
         first, last = span(small, web)[0], span(small, web)[0] + SIZE - 1
         assert done.returncode != 0 and f"web has {first}-{last}" in done.stderr and "db has " in done.stderr

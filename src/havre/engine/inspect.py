@@ -15,6 +15,7 @@ from havre.engine.status import state_dict
 from havre.errors import NotFound
 from havre.spec.endpoint import Endpoint
 from havre.spec.engine import ContainerConfig, EndpointSettings, HostConfig
+from havre.spec.idmaps import IdMaps
 from havre.volume.volumes import DRIVER as VOLUME_DRIVER
 
 DRIVER = "overlay2"  # the name clients know for overlayfs snapshots
@@ -127,7 +128,16 @@ def host_config(record: ContainerRecord, rooms: Rooms) -> dict[str, Any]:
         "ShmSize": host.shm_size or rooms.settings.shm_size_bytes,
         "ConsoleSize": host.console_size or [0, 0],
         "PortBindings": given.get("PortBindings") or {},
+        **(_id_mappings(record.id_maps) if record.id_maps else {}),
     }
+
+
+def _id_mappings(maps: IdMaps) -> dict[str, Any]:
+    """What a user namespace maps, in Podman's words; Docker has no field for it and its clients pass over this one."""
+    uids, gids = (
+        [f"{each.inside}:{each.outside}:{each.size}" for each in part] for part in (maps.uids, maps.gids)
+    )
+    return {"IDMappings": {"UidMap": uids, "GidMap": gids}}
 
 
 def _hidden_paths(host: HostConfig) -> dict[str, Any]:
