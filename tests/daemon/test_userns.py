@@ -502,6 +502,44 @@ def test_export_has_the_numbers_inside(small):
     assert {owner for owner in owners.values() if owner != (33, 44)} == {(0, 0)}
 
 
+def test_commit_has_the_numbers_inside_and_diff_says_what_changed_only(small):
+    with running(small, "--userns", "auto", "-w", "/var") as (ref, _):
+        assert out(small.docker("diff", ref)) == ""
+        script = "echo x > /tmp/f; chown 33:44 /tmp/f; rm /etc/group; touch -d @0 /tmp; chmod 755 /tmp; chmod 1777 /tmp"
+        out(small.havre("exec", ref, "sh", "-c", script))
+        assert set(out(small.docker("diff", ref)).splitlines()) == {
+            "C /etc",
+            "D /etc/group",
+            "C /tmp",
+            "A /tmp/f",
+        }
+        out(small.docker("commit", ref, "made"))
+    look = "stat -c '%u:%g %n' /tmp/f /tmp /bin/busybox; ls /etc/group"
+    for mode in ("host", "auto"):
+        done = small.havre("run", "--rm", "--userns", mode, "made", "sh", "-c", look)
+        assert (
+            done.stdout.splitlines() == ["33:44 /tmp/f", "0:0 /tmp", "0:0 /bin/busybox"]
+            and "No such file" in done.stderr
+        )
+
+
+def test_volume_is_shared_by_containers_with_other_ranges(small):
+    words = ["run", "--rm", "--userns", "auto", "-v", "data:/data"]
+    with running(small, "--userns", "auto", "-v", "data:/data") as (ref, _):
+        out(small.havre("exec", ref, "sh", "-c", "echo mine > /data/f; chmod 600 /data/f; chown 33 /data/f"))
+        assert (
+            out(
+                small.havre(
+                    *words, "busybox", "sh", "-c", "cat /data/f; stat -c %u /data/f; echo more >> /data/f"
+                )
+            )
+            == "mine\n33\n"
+        )
+        assert out(small.havre("exec", ref, "cat", "/data/f")) == "mine\nmore\n"
+    folder = Path(out(small.docker("volume", "inspect", "-f", "{{.Mountpoint}}", "data")).strip())
+    assert (folder / "f").stat().st_uid == 33
+
+
 def test_file_capability_of_an_image_counts_inside(small):
     """A v2 capability (vfs_cap_data without a root id) belongs to the root of the namespace that the layer is mapped to."""
     data = io.BytesIO()

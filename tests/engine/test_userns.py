@@ -179,3 +179,11 @@ def test_maps_know_who_is_who():
         {"containerID": 0, "hostID": 10, "size": 5},
         {"containerID": 5, "hostID": 100, "size": 5},
     ]
+
+
+def test_numbers_and_capabilities_have_a_way_back():
+    maps = chained([(10, 5), (100, 5)], [(20, 5)])
+    assert maps.inside(101, 21) == (6, 1) and maps.inside(0, 0) == (65534, 65534)
+    version_3 = bytes.fromhex("01000003 04000000 00000000 00000000 00000000 0a000000")
+    assert maps.capability(version_3) == bytes.fromhex("01000002 04000000 00000000 00000000 00000000")
+    assert maps.capability(version_3[:20]) == version_3[:20] and maps.capability(b"") == b""

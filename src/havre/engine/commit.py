@@ -10,7 +10,7 @@ from havre.engine.container import Container
 from havre.engine.pause import pause as pause_container
 from havre.engine.pause import unpause
 from havre.engine.rooms import Rooms
-from havre.errors import Conflict, HavreError, InvalidParameter, NotImplementedHere
+from havre.errors import Conflict, HavreError, InvalidParameter
 from havre.image.archive.commit import Wanted
 from havre.spec.engine import ContainerConfig
 from havre.tasks import in_archive_thread
@@ -32,11 +32,6 @@ async def commit(
     record = container.record
     if container.state.status in ("removing", "dead"):
         raise Conflict(f"You cannot commit container {container.id} which is {container.state.status}")
-    if record.id_maps is not None:
-        raise NotImplementedHere(
-            "a container with a user namespace of its own cannot be committed yet",
-            hint=f"havre export {record.name} | havre import - NAME",
-        )
     wanted = Wanted(
         manifest_digest=record.manifest_digest,
         upper=rooms.images.snapshots.get(record.id)["upper"],
@@ -46,6 +41,7 @@ async def commit(
         comment=comment,
         created_by=" ".join([record.path, *record.args]),
         target=target,
+        maps=record.id_maps,
     )
     async with _frozen(rooms, container, pause):
         try:

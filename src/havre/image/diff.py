@@ -16,6 +16,7 @@ from havre.errors import InvalidParameter, KernelError
 from havre.image.tar.extract import OPAQUE_XATTR
 from havre.image.tree import DIRECTORY
 from havre.linux import syscalls as sys
+from havre.spec.idmaps import IdMaps
 from havre.spec.runplan import Overlay
 
 CHANGED, ADDED, DELETED = 0, 1, 2  # Kind of the Engine API
@@ -53,23 +54,27 @@ class Entry(NamedTuple):
     capability: bytes
     dirs: Dirs
     redirect: bytes = b""
+    top: int = -1  # the layer that its status is from
 
 
-def changes(overlay: Overlay) -> list[Change]:
-    """Return what differs from the image, in the order of paths. Raises InvalidParameter for a path that is too long."""
+def changes(overlay: Overlay, maps: IdMaps | None = None) -> list[Change]:
+    """Return what differs from the image, in the order of paths. Raises InvalidParameter for a path that is too long.
+
+    With the maps of a user namespace the container's own layer holds the host's numbers, its image's the numbers inside.
+    """
     with ExitStack() as stack:
         tops = []
         for path in (overlay["upper"], *overlay["lower"]):
             tops.append(os.open(path, DIRECTORY))
             stack.callback(os.close, tops[-1])
-        return _Walk(tops[0], tuple(Place(top, b"") for top in tops[1:])).run()
+        return _Walk(tops[0], tuple(Place(top, b"") for top in tops[1:]), maps).run()
 
 
 class _Walk:
     """The comparison: `new` is the container's view of a directory, `old` the image's."""
 
-    def __init__(self, upper: int, lower: Dirs) -> None:
-        self._upper, self._lower = upper, lower
+    def __init__(self, upper: int, lower: Dirs, maps: IdMaps | None = None) -> None:
+        self._upper, self._lower, self._maps = upper, lower, maps
         self._found: dict[bytes, int] = {}
 
     def run(self) -> list[Change]:
@@ -84,6 +89,21 @@ class _Walk:
         self._add_parents()
         order = sorted(self._found, key=lambda path: path.split(b"/"))
         return [Change(b"/" + path, self._found[path]) for path in order]
+
+    def _differs(self, old: Entry, new: Entry) -> bool:
+        a, b = old.status, new.status
+        if (a.st_mode, a.st_rdev, self._owner(old)) != (b.st_mode, b.st_rdev, self._owner(new)):
+            return True
+        if self._capability(old) != self._capability(new):
+            return True
+        return not stat.S_ISDIR(a.st_mode) and (a.st_mtime_ns, a.st_size) != (b.st_mtime_ns, b.st_size)
+
+    def _owner(self, entry: Entry) -> tuple[int, int]:
+        owner = entry.status.st_uid, entry.status.st_gid
+        return self._maps.inside(*owner) if self._maps and entry.top == self._upper else owner
+
+    def _capability(self, entry: Entry) -> bytes:
+        return self._maps.capability(entry.capability) if self._maps else entry.capability
 
     def _directory(self, path: bytes, new: Dirs, old: Dirs) -> list[tuple[bytes, Dirs, Dirs]]:
         """Compare the names of one directory; return its directories."""
@@ -106,7 +126,7 @@ class _Walk:
         elif before is None:
             if not _is_given(place, now):
                 self._found[place] = ADDED
-        elif _differs(before, now):
+        elif self._differs(before, now):
             self._found[place] = CHANGED
 
     def _followed(self, entry: Entry | None, lower: Dirs) -> Entry | None:
@@ -159,7 +179,7 @@ class _Opened:
 
     def look(self, dirs: Dirs, name: bytes) -> Entry | None:
         """What overlayfs shows under a name; None when there is nothing, or a mark that it is gone."""
-        status, capability, redirect = None, b"", b""
+        status, capability, redirect, top = None, b"", b"", -1
         found: list[Place] = []
         for place in dirs:
             seen = self._status(place, name)
@@ -168,7 +188,7 @@ class _Opened:
             if stat.S_ISCHR(seen.st_mode) and seen.st_rdev == 0:
                 break
             if status is None:
-                status = seen
+                status, top = seen, place.top
                 capability = self._xattr(place, name, CAPABILITY_XATTR) if stat.S_ISREG(seen.st_mode) else b""
             if not stat.S_ISDIR(seen.st_mode):
                 break
@@ -177,7 +197,7 @@ class _Opened:
                 redirect = self._xattr(place, name, REDIRECT_XATTR)
             if redirect or self._xattr(place, name, OPAQUE_XATTR) == b"y":
                 break
-        return None if status is None else Entry(status, capability, tuple(found), redirect)
+        return None if status is None else Entry(status, capability, tuple(found), redirect, top)
 
     def _status(self, place: Place, name: bytes) -> os.stat_result | None:
         try:
@@ -190,15 +210,6 @@ class _Opened:
             return os.getxattr(b"/proc/self/fd/%d/%s" % (self._fds[place], name), key, follow_symlinks=False)
         except OSError:
             return b""
-
-
-def _differs(old: Entry, new: Entry) -> bool:
-    a, b = old.status, new.status
-    if (a.st_mode, a.st_uid, a.st_gid, a.st_rdev) != (b.st_mode, b.st_uid, b.st_gid, b.st_rdev):
-        return True
-    if old.capability != new.capability:
-        return True
-    return not stat.S_ISDIR(a.st_mode) and (a.st_mtime_ns, a.st_size) != (b.st_mtime_ns, b.st_size)
 
 
 def _is_given(place: bytes, entry: Entry) -> bool:

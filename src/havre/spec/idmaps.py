@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 Span = tuple[int, int]  # first id, how many
+NOBODY = 65534  # /proc/sys/fs/overflowuid
 
 
 class IdMap(msgspec.Struct, frozen=True, array_like=True):
@@ -27,12 +28,28 @@ class IdMaps(msgspec.Struct, frozen=True):
         """Who root inside is on the host: (uid, gid)."""
         return to_host(self.uids, 0), to_host(self.gids, 0)
 
+    def inside(self, uid: int, gid: int) -> tuple[int, int]:
+        """The numbers inside of an owner on the host."""
+        return to_inside(self.uids, uid), to_inside(self.gids, gid)
+
+    def capability(self, value: bytes) -> bytes:
+        """A security.capability as root inside sees its own: version 3, with a root id, becomes 2 (linux/capability.h)."""
+        return value[:3] + b"\x02" + value[4:20] if len(value) == 24 and value[3] == 3 else value
+
     def owner(self, uid: int, gid: int) -> tuple[int, int]:
         """The host's numbers of an owner inside; root's for one that has none."""
         return tuple(  # type: ignore[return-value]
             to_host(maps, inside if is_mapped(maps, inside) else 0)
             for maps, inside in ((self.uids, uid), (self.gids, gid))
         )
+
+
+def to_inside(maps: Sequence[IdMap], outside_id: int) -> int:
+    """Return the number inside of one of the host's, nobody's when it has none."""
+    for each in maps:
+        if each.outside <= outside_id < each.outside + each.size:
+            return each.inside + outside_id - each.outside
+    return NOBODY
 
 
 def one(start: int, size: int) -> IdMaps:

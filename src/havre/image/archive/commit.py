@@ -14,6 +14,7 @@ from havre.image.layers import chain_ids
 from havre.image.manifest import Descriptor
 from havre.image.tar.writer import write_layer
 from havre.spec import reference as references
+from havre.spec.idmaps import IdMaps
 
 if TYPE_CHECKING:
     from havre.image.images import Images
@@ -33,6 +34,7 @@ class Wanted:
     comment: str = ""
     created_by: str = ""
     target: str = ""  # a name, or nothing
+    maps: IdMaps | None = None  # of the user namespace that wrote `upper`
 
 
 def commit(images: "Images", wanted: Wanted) -> str:
@@ -49,7 +51,7 @@ def commit(images: "Images", wanted: Wanted) -> str:
     chain_ids(
         [*diff_ids, "sha256:" + "0" * 64]
     )  # one more layer must still be allowed, before anything is written
-    layer = _write(images, wanted.upper)
+    layer = _write(images, wanted)
     chains = chain_ids([*diff_ids, layer.digest])
     if not images.layers.has(chains[-1]):
         with images.content.open(layer.digest) as file:
@@ -81,14 +83,14 @@ class _Hashed:
         return self._file.write(data)
 
 
-def _write(images: "Images", upper: str) -> Descriptor:
+def _write(images: "Images", wanted: Wanted) -> Descriptor:
     """Store the layer uncompressed: its digest is then its diff id. The same files give the same digest."""
     work = images.content.workspace()
     try:
         path = work / "layer"
         with path.open("wb") as file:
             out = _Hashed(file)
-            write_layer(out, upper)  # type: ignore[arg-type]
+            write_layer(out, wanted.upper, wanted.maps)  # type: ignore[arg-type]
         digest = f"sha256:{out.digest.hexdigest()}"
         images.content.adopt(path, digest)
     finally:

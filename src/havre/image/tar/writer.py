@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from havre.errors import InvalidParameter
 from havre.image.tar import reader
@@ -17,9 +17,13 @@ from havre.image.tar.bad import shown
 from havre.image.tar.extract import OPAQUE, OPAQUE_XATTR, WHITEOUT
 from havre.image.tree import DIRECTORY
 
+if TYPE_CHECKING:
+    from havre.spec.idmaps import IdMaps  # the export helper must not load msgspec
+
 BLOCK = 512
 STEP_BYTES = 1 << 20
-_KEPT_XATTRS = ("user.", "security.capability")
+CAPABILITY = "security.capability"
+_KEPT_XATTRS = ("user.", CAPABILITY)
 _PARTIAL = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
 _END = bytes(2 * BLOCK)
 
@@ -106,17 +110,22 @@ def write_tree(out: BinaryIO, root: str | int, *, live: bool = False) -> None:
     _Walk(Writer(out), whiteouts=False, live=live).run(root)
 
 
-def write_layer(out: BinaryIO, upper: str) -> None:
-    """Write an overlay's upper directory as an OCI layer: 0:0 devices become .wh. files, opaque directories get .wh..wh..opq."""
-    _Walk(Writer(out), whiteouts=True).run(upper)
+def write_layer(out: BinaryIO, upper: str, maps: "IdMaps | None" = None) -> None:
+    """Write an overlay's upper directory as an OCI layer: 0:0 devices become .wh. files, opaque directories get .wh..wh..opq.
+
+    With the maps of a user namespace the directory holds the host's numbers, and the layer gets those inside.
+    """
+    _Walk(Writer(out), whiteouts=True, maps=maps).run(upper)
 
 
 class _Walk:
     """One tree on its way into an archive. Every directory is opened below its parent's fd, never through a link."""
 
-    def __init__(self, writer: Writer, *, whiteouts: bool, live: bool = False) -> None:
+    def __init__(
+        self, writer: Writer, *, whiteouts: bool, live: bool = False, maps: "IdMaps | None" = None
+    ) -> None:
         self._writer, self._whiteouts = writer, whiteouts
-        self._live = live
+        self._live, self._maps = live, maps
         self._links: dict[tuple[int, int], bytes] = {}
 
     def run(self, root: str | int) -> None:
@@ -144,7 +153,7 @@ class _Walk:
         if self._whiteouts:
             _check_whole(fd, path)
         if path:
-            self._writer.header(path + b"/", reader.DIRECTORY, traits=_traits(os.fstat(fd), fd))
+            self._writer.header(path + b"/", reader.DIRECTORY, traits=self._traits(os.fstat(fd), fd))
         if self._whiteouts and _is_opaque(fd):
             self._writer.file((path + b"/" if path else b"") + OPAQUE, b"", 0)
         folders = []
@@ -174,20 +183,33 @@ class _Walk:
             raise InvalidParameter(f"{shown(place)}: a file of this name cannot be in a layer")
         key = (status.st_dev, status.st_ino)
         if key in self._links:
-            self._writer.header(place, reader.LINK, link=self._links[key], traits=_traits(status, -1))
+            self._writer.header(place, reader.LINK, link=self._links[key], traits=self._traits(status, -1))
             return
         if stat.S_ISREG(status.st_mode):
             self._file(parent, name, place)
         elif stat.S_ISLNK(status.st_mode):
             target = os.fsencode(os.readlink(name, dir_fd=parent))
-            self._writer.header(place, reader.SYMLINK, link=target, traits=_traits(status, -1))
+            self._writer.header(place, reader.SYMLINK, link=target, traits=self._traits(status, -1))
         elif kind := _NODES.get(stat.S_IFMT(status.st_mode)):
             device = (os.major(status.st_rdev), os.minor(status.st_rdev))
-            self._writer.header(place, kind, device=device, traits=_traits(status, -1))
+            self._writer.header(place, kind, device=device, traits=self._traits(status, -1))
         else:
             return  # a socket has no form in an archive and no use without its process
         if status.st_nlink > 1:
             self._links[key] = place
+
+    def _traits(self, status: os.stat_result, fd: int) -> Traits:
+        """Owner, mode and time; the attributes an image may have of what is open."""
+        xattrs, owner = {}, (status.st_uid, status.st_gid)
+        if fd >= 0:
+            xattrs = {key: os.getxattr(fd, key) for key in os.listxattr(fd) if key.startswith(_KEPT_XATTRS)}
+        if self._maps is not None:
+            owner = self._maps.inside(*owner)
+            xattrs = {
+                key: self._maps.capability(value) if key == CAPABILITY else value
+                for key, value in xattrs.items()
+            }
+        return Traits(stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, xattrs)
 
     def _file(self, parent: int, name: bytes, place: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
@@ -195,16 +217,8 @@ class _Walk:
             if self._whiteouts:
                 _check_whole(fd, place)
             status = os.fstat(fd)
-            self._writer.header(place, size=status.st_size, traits=_traits(status, fd))
+            self._writer.header(place, size=status.st_size, traits=self._traits(status, fd))
             self._writer.copy(file, status.st_size)
-
-
-def _traits(status: os.stat_result, fd: int) -> Traits:
-    """Owner, mode and time; the attributes an image may have of what is open."""
-    xattrs = {}
-    if fd >= 0:
-        xattrs = {key: os.getxattr(fd, key) for key in os.listxattr(fd) if key.startswith(_KEPT_XATTRS)}
-    return Traits(stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), status.st_mtime_ns, xattrs)
 
 
 _NODES = {stat.S_IFCHR: reader.CHAR, stat.S_IFBLK: reader.BLOCK_DEVICE, stat.S_IFIFO: reader.FIFO}
