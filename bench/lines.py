@@ -176,11 +176,12 @@ def _keeper_memory(peer: Peer) -> float | None:
     return _memory(keepers, ("Private_Clean:", "Private_Dirty:")) / len(keepers) if keepers else None
 
 
-def _cpu_s(pid: int) -> float:
-    """What a process and its reaped children have used (proc_pid_stat(5), fields 14 to 17); 0 for one that has gone."""
-    if not Path(f"/proc/{pid}").exists():
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+def _cpu_s(pid: int) -> float | None:
+    """What a process and its reaped children have used (proc_pid_stat(5), fields 14 to 17); None for one that has gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
     return sum(map(int, fields[11:15])) * TICK_S
 
 
@@ -188,13 +189,16 @@ def _probe_cpu(peer: Peer) -> float | None:
     """CPU time of everybody but the kernel's own threads for one health probe, the probe itself included."""
     if peer.run_probed("") is None:
         return None
-    pids = [*peer.processes(), *peer.keepers()]
+    before = {pid: _cpu_s(pid) for pid in [*peer.processes(), *peer.keepers()]}
     start = time.time()
-    before = {pid: used for pid in pids if (used := _cpu_s(pid))}
     probes = peer.do(peer.probes(start, start + PROBED_S)).count("x")
-    used = sum(
-        after - before[pid] for pid in before if (after := _cpu_s(pid))
-    )  # not of a probe that passed by
+    used = 0.0
+    for pid, first in before.items():
+        last = _cpu_s(pid)
+        if (
+            first is not None and last is not None
+        ):  # else it was a probe that passed by; its parent is charged for it
+            used += last - first
     return used / probes if probes else None
 
 
