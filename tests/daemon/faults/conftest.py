@@ -123,8 +123,8 @@ class Bed:
         return json.loads(self._control.recv(1 << 20))
 
     def died(self) -> bool:
-        """Whether the daemon has ended at its fault; a zombie is reaped."""
-        return self.daemon._process.poll() is not None
+        """Whether the daemon has ended, at its fault or by the test; a zombie is reaped."""
+        return self.daemon._process is None or self.daemon._process.poll() is not None
 
     def again(self, number: int | None = signal.SIGKILL) -> None:
         """End it (if it has not ended) and start it on the same data root."""
