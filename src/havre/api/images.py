@@ -12,7 +12,7 @@ from havre.api import decode
 from havre.api.pipes import send_output, with_body
 from havre.api.router import Call, Route
 from havre.engine import commit, images, prune
-from havre.errors import HavreError, InvalidParameter, NotImplementedHere
+from havre.errors import HavreError, InvalidParameter, NotImplementedHere, of_os
 from havre.http.server import Gone, Request, Stream
 from havre.spec.engine import ContainerConfig
 from havre.tasks import in_disk_thread
@@ -140,7 +140,7 @@ async def _with_progress(request: Request, work: Callable[[images.Progress], Awa
 def _as_message(request: Request, error: Exception) -> dict[str, Any]:
     if not isinstance(error, HavreError):
         log.error("handler failed", method=request.method, path=request.path, error=repr(error))
-        error = HavreError(f"internal error: {error!r}")
+        error = of_os(error) if isinstance(error, OSError) else HavreError(f"internal error: {error!r}")
     return {"errorDetail": {"code": error.status, "message": str(error)}, "error": str(error)}
 
 

@@ -61,7 +61,7 @@ async def _serve(config: Config, zygote: socket.socket, words: Sequence[str]) ->
     asyncio.get_running_loop().set_default_executor(tasks.Pool(RESOLVER_THREADS))
     await tasks.in_disk_thread(lost.set_aside, config.settings.data_root)
     rooms = await build_rooms(config, zygote)
-    keeping = asyncio.create_task(keep_synced(rooms.records), name="sync records")
+    keeping = asyncio.create_task(keep_synced(rooms.records, rooms.images), name="sync records")
     await restore(rooms)
     servers = [await listen.open_host(host, config, api.handler(rooms)) for host in config.hosts]
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, rooms, words)

@@ -2,14 +2,15 @@
 
 import asyncio
 
+from havre.image.images import Images
 from havre.store import Records
 from havre.tasks import in_disk_thread
 
 DELAY_S = 1.0  # what a power cut may cost
-OWING_PAUSE_S = 5.0  # between tries to write what a full disk has refused
+OWING_PAUSE_S = 5.0  # between tries to do what a full disk has refused
 
 
-async def keep_synced(records: Records) -> None:
+async def keep_synced(records: Records, images: Images) -> None:
     """Run until cancelled; asleep while nothing is written."""
     loop = asyncio.get_running_loop()
     written = asyncio.Event()
@@ -20,5 +21,6 @@ async def keep_synced(records: Records) -> None:
         written.clear()
         await asyncio.sleep(DELAY_S)
         await in_disk_thread(records.sync)
-        while records.owing and not await in_disk_thread(records.settle):
-            await asyncio.sleep(OWING_PAUSE_S)
+        while records.owing or images.untidy:
+            if not (await in_disk_thread(records.settle) and await in_disk_thread(images.tidy)):
+                await asyncio.sleep(OWING_PAUSE_S)

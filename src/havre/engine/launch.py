@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 
@@ -105,7 +105,8 @@ def _ask_host(rooms: Rooms, container: Container) -> tuple[devices.Devices, cdi.
     mounts.ask_sources(record.mounts, lambda point: userns.source_owner(point, record))
     edits = cdi.ask(record.host_config, rooms.settings.cdi_spec_dirs)
     run_dir = rooms.settings.run_dir(container.id)
-    shutil.rmtree(run_dir, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(run_dir)
     os.makedirs(run_dir, mode=0o700)
     return answers.with_nodes(edits.nodes), edits
 

@@ -1,6 +1,7 @@
 """DELETE /containers/{id}: forget a container and give back everything it held. Resumable after kill -9."""
 
 import shutil
+from contextlib import suppress
 
 from havre.engine.container import Container
 from havre.engine.ending import kill_processes
@@ -75,8 +76,6 @@ def _refuse(container: Container) -> None:
 def _give_back(rooms: Rooms, container_id: str) -> None:
     """Layers, files and run directory; each step is idempotent."""
     rooms.images.snapshots.remove(container_id)
-    shutil.rmtree(rooms.settings.run_dir(container_id), ignore_errors=True)  # gone at the next boot anyway
-    try:
-        shutil.rmtree(rooms.settings.container_dir(container_id))
-    except FileNotFoundError:
-        pass
+    for folder in (rooms.settings.run_dir(container_id), rooms.settings.container_dir(container_id)):
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)

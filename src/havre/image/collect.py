@@ -17,6 +17,8 @@ def collect(images: "Images") -> int:
         chains = images.snapshots.chains()
         for digest in images.targets():
             reach(images, digest, blobs, chains)
+        images.content.sweep()
+        images.layers.sweep()
         freed = sum(images.content.delete(one) for one in list(images.content.all()) if one not in blobs)
         return freed + images.layers.remove_except(chains)
 

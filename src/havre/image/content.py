@@ -42,10 +42,10 @@ class Content:
         self._blobs, self._ingest, self._trash = root / "blobs", root / "ingest", trash
         for path in (self._blobs / "sha256", self._blobs / "sha512", self._ingest):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._sweep()
+        self.sweep()
 
-    def _sweep(self) -> None:
-        """Throw away what a crash has left half-made; parts that can be resumed stay for a while."""
+    def sweep(self) -> None:
+        """While nobody is at work: throw away what a crash, or a disk that failed, has left half-made; parts that can be resumed stay for a while."""
         with os.scandir(self._ingest) as entries:
             for entry in entries:
                 old = entry.stat(follow_symlinks=False).st_mtime < time.time() - PART_KEPT_S

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from havre import log
 from havre.clock import now_nanos, rfc3339
 from havre.errors import HavreError, InvalidParameter, NoSuchImage
 from havre.image import collect, hello, remove, show
@@ -69,7 +70,7 @@ class Images:
         self._collect_due = bool(records.all(DUE))
         self.arriving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # what pulls bring
         if self._collect_due:
-            self.collect()  # a crash came between a removal, or a load, and its end
+            self.tidy()  # a crash came between a removal, or a load, and its end
 
     @contextmanager
     def lease(self, *, tidy: bool = False) -> Iterator[None]:
@@ -96,7 +97,7 @@ class Images:
 
     def _end_lease(self) -> None:
         if self._collect_due and not self._leases:
-            self.collect()
+            self.tidy()
         elif not self._collect_due and not self._tidying:
             self._records.owe(DUE, DUE, None)
 
@@ -310,8 +311,25 @@ class Images:
                 self._targets = {key: one for key, one in self._targets.items() if key != plan.digest}
             self._forget({plan.digest})
             if plan.delete:
-                self.collect()
+                self._collect_due = True
+                self.tidy()
         return plan.done()
+
+    @property
+    def untidy(self) -> bool:
+        """Whether something waits to be collected, or deleted, that could be now."""
+        return self._trash.stuck or (self._collect_due and not self._leases)
+
+    def tidy(self) -> bool:
+        """Collect what is due, unless somebody is at work. Never raises: what a broken disk refuses stays due; False then."""
+        with self._lock:
+            try:
+                if self._collect_due and not self._leases:
+                    self.collect()
+            except (HavreError, OSError) as error:
+                log.warn("could not remove what no image needs; trying again later", error=error)
+                return False
+        return not self._trash.stuck or self._trash.again()
 
     def collect(self) -> int:
         """Remove blobs and layers that no image and no snapshot needs; return the bytes freed. Put off while a lease is held."""

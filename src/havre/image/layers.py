@@ -58,13 +58,14 @@ class Layers:
         self.lock = threading.RLock()  # held while what is in use is decided
         self._known = dict(records.load(KIND, msgspec.json.Decoder(LayerRecord).decode))
         self._next = 1 + max([0, *(one.number for one in self._known.values())])
-        self._sweep()
+        self.sweep()
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """While nobody is at work: make records and directories agree."""
         present = set(os.listdir(self._root))
         for chain, one in list(self._known.items()):
             if str(one.number) not in present:
-                self._records.delete(KIND, chain)
+                self._records.owe(KIND, chain, None)
                 del self._known[chain]
         for name in present - {str(one.number) for one in self._known.values()}:
             self._trash.throw(self._root / name)
@@ -171,7 +172,7 @@ class Layers:
         freed = 0
         for chain in set(self._known) - kept:
             record = self._known.pop(chain)
-            self._records.delete(KIND, chain)
+            self._records.owe(KIND, chain, None)
             self._trash.throw(self._root / str(record.number))
             freed += record.size_bytes
         return freed

@@ -4,6 +4,8 @@ import os
 import threading
 from pathlib import Path
 
+from havre import log
+
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -63,7 +65,7 @@ class Trash:
         self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()  # held while deleting
         self._state = threading.Lock()
-        self._busy = False
+        self._busy = self._stuck = False
         self._start()
 
     def throw(self, path: Path) -> None:
@@ -75,13 +77,33 @@ class Trash:
         self._start()
 
     def empty(self) -> None:
-        """Delete all that is there now. Blocking."""
+        """Delete all that is there now. Blocking. What cannot be deleted holds up nothing else; raises OSError for it at the end."""
+        failure: OSError | None = None
         with self._lock:
-            for entry in os.scandir(self._path):
-                if entry.is_dir(follow_symlinks=False):
-                    remove_tree(None, entry.path)
-                else:
-                    os.unlink(entry.path)
+            for entry in list(os.scandir(self._path)):
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        remove_tree(None, entry.path)
+                    else:
+                        os.unlink(entry.path)
+                except OSError as error:
+                    failure = error
+        if failure is not None:
+            raise failure
+
+    @property
+    def stuck(self) -> bool:
+        """Whether something could not be deleted."""
+        return self._stuck
+
+    def again(self) -> bool:
+        """Try once more, here; say whether all is gone."""
+        try:
+            self.empty()
+        except OSError:
+            return False
+        self._stuck = False
+        return True
 
     def _start(self) -> None:
         with self._state:
@@ -100,6 +122,8 @@ class Trash:
                     if not os.listdir(self._path):
                         self._busy = False
                         return
-        except OSError:  # a full, broken, read-only or removed disk: the next throw or start tries again
+        except OSError as error:  # a full, broken, read-only or removed disk
             with self._state:
                 self._busy = False
+                self._stuck = True
+            log.warn("could not delete what was thrown away; trying again later", error=error)

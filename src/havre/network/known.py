@@ -62,7 +62,7 @@ class Known:
         self.hide(network)
         self.addresses.pop(network.id, None)
         self._endpoints.pop(network.id, None)
-        self._records.delete(NETWORK, network.id)
+        self._records.owe(NETWORK, network.id, None)
 
     def bridged(self) -> list[Network]:
         return [network for network in self.networks.values() if network.driver == "bridge"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from havre import log
-from havre.errors import HavreError, KernelError, NotFound, Unavailable
+from havre.errors import HavreError, KernelError, NotFound, Unavailable, of_os
 from havre.linux import syscalls as sys
 from havre.runtime import plan as planning
 from havre.runtime import rundir, spawn, wire
@@ -82,7 +82,7 @@ class Runtime:
             await _send(self._zygote, message, [theirs.fileno(), *(one.sock.fileno() for one in first)])
         except OSError as error:
             ours.close()
-            raise Unavailable(_ZYGOTE_GONE, hint=_ZYGOTE_HINT) from error
+            raise _zygote_error(error) from error
         finally:
             theirs.close()
         monitor = await _started(ours, plan["run_dir"])
@@ -98,7 +98,7 @@ class Runtime:
             await _send(self._zygote, message, [theirs.fileno(), *fds])
         except OSError as error:
             ours.close()
-            raise Unavailable(_ZYGOTE_GONE, hint=_ZYGOTE_HINT) from error
+            raise _zygote_error(error) from error
         finally:
             theirs.close()
         return Helper(ours)
@@ -125,6 +125,12 @@ class Runtime:
         """Let the zygote go; monitors stay."""
         asyncio.get_running_loop().remove_reader(self._zygote.fileno())
         self._zygote.close()
+
+
+def _zygote_error(error: OSError) -> HavreError:
+    if error.errno in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF):
+        return Unavailable(_ZYGOTE_GONE, hint=_ZYGOTE_HINT)
+    return of_os(error)
 
 
 async def _find_record(run_dir: str) -> ExitRecord | None:

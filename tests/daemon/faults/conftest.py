@@ -42,6 +42,7 @@ class Api:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.answers: list[Answer] = []
 
     def connect(self) -> http.client.HTTPConnection:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -57,9 +58,11 @@ class Api:
         try:
             connection.request(method, path, data, {"Content-Type": kind})
             reply = connection.getresponse()
-            return Answer(reply.status, reply.read())
+            self.answers.append(Answer(reply.status, reply.read()))
+            return self.answers[-1]
         except (http.client.HTTPException, ConnectionError):
-            return Answer(0, b"")
+            self.answers.append(Answer(0, b""))
+            return self.answers[-1]
         finally:
             connection.close()
 

@@ -1,13 +1,17 @@
-"""kill -9 of the daemon in front of every step of every verb: after a restart each thing is as before or as after, and nothing is left.
+"""A fault in front of every step of every verb: kill -9, SIGTERM, a full disk, a broken one.
+
+Afterwards each thing is as before or as after, and nothing is left.
 
 A few steps of each verb run always; HAVRE_EVERY_STEP=1 takes all of them (some minutes).
 """
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -16,8 +20,9 @@ import pytest
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 EVERY = bool(os.environ.get("HAVRE_EVERY_STEP"))
-ALWAYS = 2  # steps of each verb in an ordinary run, always the same ones
+ALWAYS = 1  # steps of each verb in an ordinary run, always the same ones
 PORT = {"PortBindings": {"80/tcp": [{"HostPort": "18080"}]}}
+WAIT_S = 20
 REGISTRY = "127.0.0.1:5000"
 LISTENS = """
 import socket, time
@@ -40,7 +45,12 @@ def nothing(bed: Any) -> None:
 
 
 def status(bed: Any) -> str:
-    return bed.api.status("cc")
+    """How it stands, when a removal that goes on in the background is over."""
+    end = time.monotonic() + WAIT_S
+    while (found := bed.api.status("cc")) == "removing":
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
 
 
 def created(bed: Any) -> None:
@@ -196,6 +206,7 @@ def tested(bed: Any, make_archive: Any) -> Iterator[Any]:
     clean(bed)
     key = bed.api.run("witness", "ping", "127.0.0.1")
     bed.witness = bed.api.inspect(key)["State"]["Pid"]
+    bed.before = bed.census()
     yield bed
     if bed.registry:
         bed.registry.kill()
@@ -218,20 +229,22 @@ def start_registry(bed: Any) -> Any:
     return registry
 
 
+def chosen(name: str, count: int, always: int) -> list[int]:
+    """All steps, or a few that are the same each time."""
+    if EVERY:
+        return list(range(1, count + 1))
+    first = zlib.crc32(name.encode()) % count
+    return sorted({1 + (first + each * count // always) % count for each in range(always)})
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_killed_at_any_step_it_is_as_before_or_as_after(tested: Any, name: str) -> None:
     bed, verb = tested, VERBS[name]
     bed.again()
     clean(bed)
     seen = steps_of(bed, verb)
-    before = bed.census()
     assert seen, "a verb without a step"
-    numbers = list(range(1, len(seen) + 1))
-    if not EVERY:
-        first = zlib.crc32(name.encode()) % len(numbers)
-        numbers = sorted(
-            {numbers[(first + each * len(numbers) // ALWAYS) % len(numbers)] for each in range(ALWAYS)}
-        )
+    numbers = chosen(name, len(seen), ALWAYS)
     for number in numbers:
         verb.prepare(bed)
         bed.order("kill", number)
@@ -245,6 +258,49 @@ def test_killed_at_any_step_it_is_as_before_or_as_after(tested: Any, name: str) 
             verb.act(bed)  # blobs that came stay for another try, which goes on there
         clean(bed)
         try:
-            bed.settle(before)
+            bed.settle(bed.before)
+        except AssertionError as error:
+            raise AssertionError(where) from error
+
+
+ERRORS = {"full": errno.ENOSPC, "fail": errno.EIO}  # from that step on; at that step only
+REMOVE = (
+    "rm",
+    "rm -f",
+    "stop --rm",
+)  # what cannot be removed is dead, and can be removed later, as in Docker
+NAMED = (b"space left", b"is full", b"i/o error", b"input/output error")
+
+
+@pytest.mark.parametrize("fault", ERRORS)
+@pytest.mark.parametrize("name", VERBS)
+def test_disk_that_fails_at_any_step_is_named_and_leaves_nothing_half_made(
+    tested: Any, name: str, fault: str
+) -> None:
+    bed, verb = tested, VERBS[name]
+    clean(bed)
+    seen = steps_of(bed, verb)
+    for number in chosen(name, len(seen), 2):
+        verb.prepare(bed)
+        bed.order(fault, number, ERRORS[fault])
+        bed.api.answers.clear()
+        verb.act(bed)
+        done = bed.order("off")
+        where = f"{name}, step {number} of {len(seen)}: {done[number - 1] if number <= len(done) else '-'}"
+        for answer in bed.api.answers:
+            assert answer.status, where
+            assert b"internal error" not in answer.data and b"Traceback" not in answer.data, (
+                where,
+                answer.data,
+            )
+            if answer.status >= 500 or b"errorDetail" in answer.data:
+                assert any(word in answer.data.lower() for word in NAMED), (where, answer.data)
+        assert verb.seen(bed) in (*verb.whole, *(["dead"] if name in REMOVE else [])), where
+        assert bed.api.exec("witness", "echo", "here") == (0, b"here\r\n"), where
+        if name == "pull":
+            verb.act(bed)
+        clean(bed)
+        try:
+            bed.settle(bed.before)
         except AssertionError as error:
             raise AssertionError(where) from error
