@@ -20,8 +20,8 @@ class ExecRecord(msgspec.Struct):
 
 
 def keep(rooms: Rooms, one: Exec) -> None:
-    """Before it is started. Raises Unavailable."""
-    rooms.records.put(KIND, one.id, msgspec.json.encode(ExecRecord(one.container_id, one.body)))
+    """Before it is started. On a full disk it is started all the same: it may be what frees some space."""
+    rooms.records.owe(KIND, one.id, msgspec.json.encode(ExecRecord(one.container_id, one.body)))
 
 
 def forget(rooms: Rooms, one: Exec) -> None:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 
 import msgspec
 
+from havre.network.create import PREDEFINED
 from havre.network.endpoints import Stored, redirects_of, zone_of
 from havre.network.firewall import Redirect, Zone
 from havre.network.ipam import AUXILIARY, Addresses, Used
@@ -36,7 +37,10 @@ class Known:
 
     def save(self, network: Network) -> None:
         """Record a network; its endpoints stay, its addresses start anew when the subnet is another."""
-        self._records.put(NETWORK, network.id, msgspec.json.encode(network))
+        write = (
+            self._records.owe if network.name in PREDEFINED else self._records.put
+        )  # those are made at every start
+        write(NETWORK, network.id, msgspec.json.encode(network))
         self._put(network)
 
     def _put(self, network: Network) -> None:

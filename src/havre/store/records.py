@@ -45,7 +45,7 @@ class Records:
         self._path = path
         self._reserve = Reserve(path.with_name("reserve"))
         self._owed: dict[tuple[str, str], bytes | None] = {}
-        self._unsynced = False
+        self._unsynced = self._frees = False  # the second: the transaction that is open removes something
         self.on_write: Callable[[], object] = lambda: (
             None
         )  # called by the writing thread when `sync` has something to do
@@ -60,7 +60,7 @@ class Records:
         self._reserve.keep()
 
     def _prepare(self) -> None:
-        self._run("pragma journal_mode=wal")
+        self._run("pragma journal_mode=wal", reserve=True)
         self._db.execute("pragma synchronous=normal")
         self._db.execute(f"pragma cache_size=-{CACHE_KIB}")
         version = self._db.execute("pragma user_version").fetchone()[0]
@@ -77,7 +77,7 @@ class Records:
     # writing
 
     def put(self, kind: str, key: str, doc: bytes) -> None:
-        """Write or replace one record."""
+        """Write or replace one record. Raises Unavailable on a full disk: the reserve is not for what is new."""
         self._write(kind, key, doc)
 
     def delete(self, kind: str, key: str) -> bool:
@@ -87,7 +87,7 @@ class Records:
     def owe(self, kind: str, key: str, doc: bytes | None) -> None:
         """Write (None: remove) what has happened already. Never raises: when the disk refuses it is written with the next one that works."""
         try:
-            self._write(kind, key, doc)
+            self._write(kind, key, doc, reserve=True)
         except Unavailable as error:
             with self._lock:
                 if not self._owed:
@@ -108,38 +108,38 @@ class Records:
     def owing(self) -> bool:
         return bool(self._owed)
 
-    def _write(self, kind: str, key: str, doc: bytes | None) -> bool:
+    def _write(self, kind: str, key: str, doc: bytes | None, *, reserve: bool = False) -> bool:
         with self._lock, self._errors():
             self._pay(besides=(kind, key))
-            return self._one(kind, key, doc)
+            return self._one(kind, key, doc, reserve=reserve)
 
     def _pay(self, besides: tuple[str, str] = ("", "")) -> None:
         while self._owed:
             (kind, key), doc = next(iter(self._owed.items()))
             if (kind, key) != besides:
                 with self._errors():
-                    self._one(kind, key, doc)
+                    self._one(kind, key, doc, reserve=True)
             del self._owed[kind, key]
 
-    def _one(self, kind: str, key: str, doc: bytes | None) -> bool:
+    def _one(self, kind: str, key: str, doc: bytes | None, *, reserve: bool) -> bool:
         if doc is None:
-            done = self._run("delete from record where kind=? and id=?", (kind, key)).rowcount > 0
+            self._frees = True
+            sql = "delete from record where kind=? and id=?"
+            done = self._run(sql, (kind, key), reserve=True).rowcount > 0
         else:
-            done = self._run("insert or replace into record values(?,?,?)", (kind, key, doc)).rowcount > 0
+            sql = "insert or replace into record values(?,?,?)"
+            done = self._run(sql, (kind, key, doc), reserve=reserve).rowcount > 0
         if not self._depth:
             self._written()
         return done
 
-    def _run(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
-        """Execute; on a full disk once more with the space that was kept for it."""
+    def _run(self, sql: str, values: tuple[Any, ...] = (), *, reserve: bool = False) -> sqlite3.Cursor:
+        """Execute; with `reserve` on a full disk once more, with the space that was kept for it."""
         try:
             return self._db.execute(sql, values)
         except sqlite3.Error as error:
-            if (
-                not _is(error, _FULL)
-                or (self._depth and not self._db.in_transaction)
-                or not self._reserve.free()
-            ):
+            torn = self._depth and not self._db.in_transaction
+            if not reserve or not _is(error, _FULL) or torn or not self._reserve.free():
                 raise
         return self._db.execute(sql, values)
 
@@ -159,10 +159,11 @@ class Records:
             with self._errors():
                 self._run("begin immediate")
             self._depth += 1
+            self._frees = False
             try:
                 yield
                 with self._errors():
-                    self._run("commit")
+                    self._run("commit", reserve=self._frees)
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("rollback")

@@ -240,6 +240,12 @@ def _bed(make_daemon: Any, root: Path, *flags: str, faulty: bool) -> Iterator[Be
         bed.daemon.close()
 
 
+@pytest.fixture(scope="session")
+def make_bed() -> Callable[..., Iterator[Bed]]:
+    """For a bed on a root of one's own."""
+    return _bed
+
+
 @pytest.fixture(scope="module")
 def bed(make_daemon: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     """One for a module's tests, which leave it running and clean."""
