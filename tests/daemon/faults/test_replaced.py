@@ -71,6 +71,7 @@ def test_many_containers_run_log_and_answer_on(own_bed: Any, number: int) -> Non
     for each in range(MANY):
         ports = {"80/tcp": [{"HostPort": str(FIRST_PORT + each)}]}
         bed.api.run(f"c{each}", "sh", "-c", SERVER, PortBindings=ports)
+    key = bed.api.inspect("c0")["Id"]
     ask = [*bed.daemon.inside(), sys.executable, "-c", ASK, str(FIRST_PORT), str(FIRST_PORT + MANY)]
     subprocess.run(ask, check=True)
     pids = [pid_of(bed, f"c{each}") for each in range(MANY)]
@@ -78,6 +79,7 @@ def test_many_containers_run_log_and_answer_on(own_bed: Any, number: int) -> Non
     subprocess.run(ask, check=True)  # no daemon is there
     before = time.time()
     end_of(pids[0], signal.SIGTERM)
+    until((bed.root / "run/containers" / key / "exit").exists)
     after = time.time()
     bed.daemon.start()
     assert [pid_of(bed, f"c{each}") for each in range(1, MANY)] == pids[1:]
