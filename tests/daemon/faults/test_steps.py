@@ -53,6 +53,15 @@ def status(bed: Any) -> str:
     return found
 
 
+def removed(bed: Any) -> str:
+    """The same for --rm, which begins when the stop has been answered."""
+    end = time.monotonic() + WAIT_S
+    while (found := status(bed)) == "exited":
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
 def created(bed: Any) -> None:
     bed.api.create("cc", "sleep", "60", **PORT).ok()
 
@@ -130,7 +139,9 @@ VERBS = {
     "exec": Verb(running, start_exec, status, ("running",)),
     "stop": Verb(running, lambda bed: bed.api.post("/containers/cc/stop?t=0"), status, ("running", "exited")),
     "kill": Verb(running, lambda bed: bed.api.post("/containers/cc/kill"), status, ("running", "exited")),
-    "stop --rm": Verb(once, lambda bed: bed.api.post("/containers/cc/stop?t=0"), status, ("running", "gone")),
+    "stop --rm": Verb(
+        once, lambda bed: bed.api.post("/containers/cc/stop?t=0"), removed, ("running", "gone")
+    ),
     "restart": Verb(
         running, lambda bed: bed.api.post("/containers/cc/restart?t=0"), status, ("running", "exited")
     ),
