@@ -154,6 +154,42 @@ def test_events_are_the_same_in_the_same_order(both) -> None:
     assert "\n".join(found[1]) == "\n".join(found[0])
 
 
+def test_disk_usage_is_true_to_du(daemon_of_its_own, tmp_path) -> None:
+    """Two images share their base; a container has a big file, a file with a hole and one with two names."""
+    daemon = daemon_of_its_own
+    script = "head -c 3000000 /dev/zero >/big; dd if=/dev/zero of=/hole bs=1 count=1 seek=50000000 2>/dev/null; ln /big /same"
+    assert daemon.docker("run", "--name", "filled", "busybox", "sh", "-c", script).returncode == 0
+    found = json.loads(
+        subprocess.run(
+            ["curl", "-sS", "--unix-socket", daemon.socket, "http://x/system/df"],
+            capture_output=True,
+            check=True,
+        ).stdout
+    )
+    image = daemon.root / "data" / "image"
+    layers, blobs, upper = (_du(path) for path in (image / "layers", image / "blobs", image / "snapshots"))
+    assert abs(found["LayersSize"] - layers - blobs) < 200_000
+    written = {one["Names"][0]: one.get("SizeRw", 0) for one in found["Containers"]}
+    assert 3_000_000 <= written["/filled"] < 3_100_000
+    assert abs(sum(written.values()) - upper) < 300_000
+    names = {one["RepoTags"][0]: one for one in found["Images"] if one["RepoTags"]}
+    assert all(one["SharedSize"] <= one["Size"] for one in names.values())
+    only = subprocess.run(
+        ["curl", "-sS", "--unix-socket", daemon.socket, "http://x/system/df?type=container"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert set(json.loads(only)) == {"Containers"}
+
+
+def _du(path) -> int:
+    return int(
+        subprocess.run(["du", "-s", "-B1", path], capture_output=True, text=True, check=True).stdout.split()[
+            0
+        ]
+    )
+
+
 @pytest.mark.parametrize(
     ("accept", "answered"),
     [
