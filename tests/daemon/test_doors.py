@@ -58,6 +58,20 @@ def test_wire_answers_have_the_right_status(daemon, request_bytes: bytes, status
     assert raw(daemon, request_bytes).split(b" ", 2)[1] == status
 
 
+def test_a_start_that_carries_a_host_config_is_refused(daemon) -> None:
+    """As Docker does since API 1.24; what would be ignored must not look as if it worked."""
+    body = b'{"Binds":["/:/host"]}'
+    name = daemon.docker("create", "busybox", "true").stdout.strip()
+    head = f"POST /containers/{name}/start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    try:
+        answer = raw(daemon, head.encode() + body)
+        assert answer.split(b" ", 2)[1] == b"400"
+        assert b"non-empty request body" in answer
+        assert daemon.docker("inspect", "-f", "{{.State.Status}}", name).stdout == "created\n"
+    finally:
+        daemon.docker("rm", name)
+
+
 @pytest.mark.parametrize(
     "body",
     [

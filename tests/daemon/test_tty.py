@@ -117,7 +117,9 @@ def test_detach_keys_leave_the_shell_alive_and_attach_comes_back(terminal, engin
     shell = terminal("run", "-it", "--name", "term", "busybox", "sh")
     try:
         shell.until("# ")
-        shell.type("mark=here; echo set$((1+1))\n")  # the prompt may be drawn twice: the answer tells that it has run
+        shell.type(
+            "mark=here; echo set$((1+1))\n"
+        )  # the prompt may be drawn twice: the answer tells that it has run
         shell.until("set2")
         shell.type("\x10\x11")
         assert shell.code() == 0

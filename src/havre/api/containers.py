@@ -54,7 +54,15 @@ async def inspect(call: Call) -> None:
     await call.request.json(200, found)
 
 
+NO_BODY_BYTES = 7  # Docker lets "{}", "null" and white space pass
+
+
 async def start_container(call: Call) -> None:
+    if int(call.request.head.header("content-length") or 0) > NO_BODY_BYTES:
+        raise InvalidParameter(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+            hint="HostConfig belongs into /containers/create",
+        )
     await start.start(call.rooms, call.name)
     await call.request.reply(204)
 
