@@ -289,3 +289,28 @@ def test_daemon_wide_driver_is_what_a_container_gets(own_daemon):
     daemon._flags = ("--log-driver", "json-file")
     daemon.start()
     assert ok(daemon.docker("logs", "plain")) == "x\n"  # what a container was made with stays
+
+
+def test_budget_of_all_logs_is_warned_about_once(own_daemon):
+    daemon = own_daemon
+    daemon.end()
+    daemon._flags = ("--log-budget", "20k")
+    daemon.start()
+    assert "log-budget" not in daemon.docker("info").stderr
+    ok(daemon.docker("run", "--name", "loud", "--network", "none", "busybox", "seq", "10000"))
+    for _ in range(2):
+        assert "more than the log-budget of 20kB (largest: loud" in daemon.docker("info").stderr
+    words = (
+        "events",
+        "--since",
+        "1m",
+        "--until",
+        f"{time.time() + 1:.3f}",
+        "--filter",
+        "type=daemon",
+        "--format",
+        "{{.Action}} {{.Actor.Attributes.largest}}",
+    )
+    assert ok(daemon.docker(*words)).split("\n").count("log-budget loud") == 1
+    ok(daemon.docker("rm", "loud"))
+    assert "log-budget" not in daemon.docker("info").stderr

@@ -4,7 +4,7 @@ import asyncio
 
 from havre.api import decode
 from havre.api.router import Call, Route
-from havre.engine import info
+from havre.engine import info, logbudget
 from havre.errors import NotImplementedHere
 from havre.spec.engine import AuthConfig
 
@@ -24,7 +24,8 @@ async def version(call: Call) -> None:
 
 
 async def show_info(call: Call) -> None:
-    await call.request.json(200, info.info(call.rooms))
+    over = await logbudget.check(call.rooms)
+    await call.request.json(200, info.info(call.rooms, [str(over)] if over else []))
 
 
 SEQUENCE = "application/json-seq"

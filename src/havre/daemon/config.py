@@ -230,7 +230,15 @@ def _log_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
         log_options.check(driver, options)
     except InvalidParameter as error:
         raise InvalidParameter(f"failed to set log opts: {error.message}", hint=error.hint) from None
-    return {"log_driver": driver, "log_opts": options}
+    return {"log_driver": driver, "log_opts": options, "log_budget_bytes": _log_budget(values)}
+
+
+def _log_budget(values: Mapping[str, Any]) -> int:
+    text = str(values.get("log-budget") or "")
+    try:
+        return log_options.decimal_bytes(text) if text else 0
+    except InvalidParameter as error:
+        raise InvalidParameter(f"invalid log-budget: {error.message}", hint='"log-budget": "5g"') from None
 
 
 def _shm_size(value: int | str | None) -> int:

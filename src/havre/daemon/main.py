@@ -17,6 +17,8 @@ from havre.daemon.config import Config
 from havre.daemon.reload import reload
 from havre.daemon.subordinate import Accounts
 from havre.daemon.sync import keep_synced
+from havre.engine import logbudget
+from havre.engine.background import report
 from havre.engine.restore import restore
 from havre.engine.rooms import Rooms
 from havre.errors import HavreError, InvalidParameter
@@ -63,6 +65,7 @@ async def _serve(config: Config, zygote: socket.socket, words: Sequence[str]) ->
     rooms = await build_rooms(config, zygote)
     keeping = asyncio.create_task(keep_synced(rooms.records, rooms.images), name="sync records")
     await restore(rooms)
+    tasks.spawn("log budget", logbudget.watch(rooms), report)
     servers = [await listen.open_host(host, config, api.handler(rooms)) for host in config.hosts]
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, rooms, words)
     _write_pidfile(config.pidfile)

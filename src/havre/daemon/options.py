@@ -1,6 +1,6 @@
 """dockerd's options: for each flag its kind, the key it has in daemon.json, and what becomes of it here.
 
-Sources: `dockerd --help` of 20.10 to 29, the daemon.json reference. --userns-auto-user is our own. Aliases of one letter are in SHORT.
+Sources: `dockerd --help` of 20.10 to 29, the daemon.json reference. --userns-auto-user and --log-budget are our own. Aliases of one letter are in SHORT.
 """
 
 from collections.abc import Mapping
@@ -100,6 +100,7 @@ iptables                      bool   = nothing
 ipv6                          bool   = later # the default bridge has IPv4 only
 label                         list   labels
 live-restore                  bool   = nothing
+log-budget                    string =
 log-driver                    string =
 log-format                    string =
 log-level                     string =

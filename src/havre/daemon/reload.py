@@ -16,6 +16,7 @@ LIVE = (
     "default_runtime",
     "insecure_registries",
     "labels",
+    "log_budget_bytes",
     "registry_mirrors",
     "runtimes",
     "shutdown_timeout_s",

@@ -49,8 +49,8 @@ def version(rooms: Rooms) -> dict[str, Any]:
     }
 
 
-def info(rooms: Rooms) -> dict[str, Any]:
-    """Return what `docker info` shows."""
+def info(rooms: Rooms, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what `docker info` shows; `warnings` are those of this moment."""
     states = [one.state.status for one in rooms.containers]
     return {
         "ID": rooms.settings.instance,
@@ -85,7 +85,7 @@ def info(rooms: Rooms) -> dict[str, Any]:
         "NFd": len(os.listdir("/proc/self/fd")),
         "NEventsListener": rooms.events.listeners(),
         "SystemTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "Warnings": list(rooms.host.warnings),
+        "Warnings": [*rooms.host.warnings, *warnings],
     }
 
 

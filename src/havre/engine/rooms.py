@@ -34,6 +34,13 @@ class Host:
     support: Support = field(default_factory=Support)
 
 
+@dataclass(slots=True)
+class LogUse:
+    """What the last look at the logs' sizes found (see logbudget.py)."""
+
+    over: bool = False  # larger than log-budget
+
+
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """One daemon's parts. Only the settings are ever replaced, as a whole: by a reload."""
@@ -51,6 +58,7 @@ class Rooms:
     events: Events
     ranges: Ranges
     default_seccomp: Mapping[str, object] | None  # a profile from --seccomp-profile; None: the built-in one
+    log_use: LogUse = field(default_factory=LogUse)
 
     def replace_settings(self, settings: Settings) -> None:
         """What is asked for from now on; nothing that runs is changed."""

@@ -34,6 +34,7 @@ class Settings:
     default_runtime: str = BUILTIN_RUNTIME
     log_driver: str = "json-file"
     log_opts: Mapping[str, str] = field(default_factory=dict)
+    log_budget_bytes: int = 0  # all logs together, beyond it there is a warning; 0: none
     default_ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # name -> (soft, hard)
     shm_size_bytes: int = SHM_SIZE_BYTES
     init: bool = False
