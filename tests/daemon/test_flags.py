@@ -46,7 +46,7 @@ GOOD = {
     "add-runtime": "x=/usr/bin/x", "bip": "10.9.0.1/24", "config-file": "", "default-address-pool": "base=10.0.0.0/8,size=24",
     "default-network-opt": "bridge=com.docker.network.driver.mtu=1400", "default-shm-size": "64m", "default-ulimit": "nofile=1:2",
     "host": "unix:///x", "host-gateway-ip": "192.0.2.1", "ip": "127.0.0.1", "log-level": "warn", "log-format": "json",
-    "log-driver": "json-file", "log-opt": "max-size=1m", "storage-driver": "overlay2", "data-root": "/nowhere", "exec-root": "/nowhere",
+    "log-budget": "5g", "log-driver": "json-file", "log-opt": "max-size=1m", "storage-driver": "overlay2", "data-root": "/nowhere", "exec-root": "/nowhere",
 }  # fmt: skip
 
 
