@@ -90,6 +90,16 @@ def processes(daemon) -> list[str]:
     return sorted(parents[pid][1] for pid in mine if pid in parents)
 
 
+def cgroups(name: str) -> list[str]:
+    """The control groups below every `name`; those of others come and go while we look."""
+    found: list[str] = []
+    for base, folders, _ in os.walk("/sys/fs/cgroup"):
+        if os.path.basename(base) == name:
+            found += [os.path.join(base, one) for one in folders]
+            folders.clear()
+    return sorted(found)
+
+
 def host(daemon) -> dict[str, object]:
     """Everything a run could leave."""
     root = str(daemon.root)
@@ -102,8 +112,8 @@ def host(daemon) -> dict[str, object]:
         "rules": said(daemon, "nft", "list", "ruleset"),
         "ports": sorted(line.split()[3] for line in said(daemon, "ss", "-Hltun").splitlines()) if os.path.exists("/usr/bin/ss") else [],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if root in line],
-        "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/havre-{instance}/*/") if path.is_dir()),
-        "namespaces": sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else [],
+        "cgroups": cgroups(f"havre-{instance}"),
+        "namespaces": sorted(name for name in os.listdir("/run/netns") if "havre" in name) if os.path.isdir("/run/netns") else [],
         "folders": {name: sorted(os.listdir(daemon.root / name)) for name in folders if (daemon.root / name).is_dir()},
         "records": records(daemon),
         "processes": processes(daemon),
