@@ -54,7 +54,10 @@ class Api:
 
     def ask(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Answer:
         data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
-        connection = self.connect()
+        try:
+            connection = self.connect()
+        except OSError:
+            return Answer(0, b"")
         try:
             connection.request(method, path, data, {"Content-Type": kind})
             reply = connection.getresponse()

@@ -2,7 +2,7 @@
 
 Every step that changes something outside of the daemon's memory is counted: a file made, renamed or removed, a record written, a
 word to the kernel, to the zygote or a monitor, a signal, an answer to a client. SOCKET takes one datagram from a test,
-"kill N", "fail N ERRNO" (that step only), "full N ERRNO" (that step and every later one that needs space) or "off", and answers
+"kill N", "term N" (SIGTERM, and it goes on), "fail N ERRNO" (that step only), "full N ERRNO" (that step and every later one that needs space) or "off", and answers
 with the steps seen since the last one. "kill N" ends the daemon in front of step N as SIGKILL does.
 """
 
@@ -52,6 +52,9 @@ class Faults:
                 return
             if self._action == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self._action == "term":
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             if self._action == "full" and name in FREES:
                 return
             if name in ("signal", "answer", "message", "netlink"):

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -248,8 +249,21 @@ def chosen(name: str, count: int, always: int) -> list[int]:
     return sorted({1 + (first + each * count // always) % count for each in range(always)})
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_killed_at_any_step_it_is_as_before_or_as_after(tested: Any, name: str) -> None:
+SOON = (
+    "start",
+    "run to end",
+    "exec",
+    "rm -f",
+    "load",
+    "network create",
+)  # verbs that get a SIGTERM in an ordinary run
+ENDS = [
+    (name, fault) for name in VERBS for fault in ("kill", "term") if fault == "kill" or EVERY or name in SOON
+]
+
+
+@pytest.mark.parametrize(("name", "fault"), ENDS)
+def test_ended_at_any_step_it_is_as_before_or_as_after(tested: Any, name: str, fault: str) -> None:
     bed, verb = tested, VERBS[name]
     bed.again()
     clean(bed)
@@ -258,9 +272,10 @@ def test_killed_at_any_step_it_is_as_before_or_as_after(tested: Any, name: str) 
     numbers = chosen(name, len(seen), ALWAYS)
     for number in numbers:
         verb.prepare(bed)
-        bed.order("kill", number)
+        bed.order(fault, number)
         verb.act(bed)
-        where = f"{name}, step {number} of {len(seen)}: {seen[number - 1]}"
+        where = f"{name}, {fault} at step {number} of {len(seen)}: {seen[number - 1]}"
+        assert bed.daemon._process.wait(WAIT_S) == (-signal.SIGKILL if fault == "kill" else 0), where
         bed.again()
         assert verb.seen(bed) in verb.whole, where
         assert bed.api.inspect("witness")["State"]["Pid"] == bed.witness, where
