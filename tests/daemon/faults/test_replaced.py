@@ -137,9 +137,9 @@ def test_start_that_fails_at_boot_is_tried_again(own_bed: Any, tmp_path: Path) -
 
 def test_waiting_client_is_cut_off_and_does_not_hang(own_bed: Any) -> None:
     bed = own_bed
-    bed.api.run("cc", "sleep", "100")
+    bed.api.run("xx", "sleep", "100")
     connection = bed.api.connect()
-    connection.request("POST", "/containers/cc/wait")
+    connection.request("POST", "/containers/xx/wait")
     reply = connection.getresponse()  # the head comes at once
     bed.daemon.end(signal.SIGKILL)
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
@@ -149,17 +149,17 @@ def test_waiting_client_is_cut_off_and_does_not_hang(own_bed: Any) -> None:
 
 def test_exec_that_ends_without_a_daemon_has_its_code(own_bed: Any) -> None:
     bed = own_bed
-    bed.api.run("cc", "sleep", "100")
+    bed.api.run("xx", "sleep", "100")
     codes = {}
     for name, command in (
         ("ended", "while [ ! -e /go ]; do sleep 0.05; done; exit 9"),
         ("lasts", "sleep 50; exit 3"),
     ):
         body = {"Cmd": ["sh", "-c", command]}
-        codes[name] = bed.api.post("/containers/cc/exec", body).ok().json["Id"]
+        codes[name] = bed.api.post("/containers/xx/exec", body).ok().json["Id"]
         bed.api.post(f"/exec/{codes[name]}/start", {"Detach": True}).ok()
     pid = bed.api.get(f"/exec/{codes['ended']}/json").json["Pid"]
-    root = pid_of(bed, "cc")
+    root = pid_of(bed, "xx")
     bed.daemon.end(signal.SIGKILL)
     fd = os.pidfd_open(pid)
     Path(f"/proc/{root}/root/go").touch()
@@ -172,7 +172,7 @@ def test_exec_that_ends_without_a_daemon_has_its_code(own_bed: Any) -> None:
     until(lambda: not inspect("ended")["Running"])
     assert inspect("ended")["ExitCode"] == 9
     assert inspect("lasts")["Running"]
-    bed.api.post("/containers/cc/kill").ok()
+    bed.api.post("/containers/xx/kill").ok()
     until(lambda: not inspect("lasts")["Running"])
     assert inspect("lasts")["ExitCode"] == 137
 
@@ -180,14 +180,14 @@ def test_exec_that_ends_without_a_daemon_has_its_code(own_bed: Any) -> None:
 def test_attach_after_a_restart_gets_the_live_stream(own_bed: Any) -> None:
     bed = own_bed
     body = {"Image": "busybox", "Cmd": ["cat"], "OpenStdin": True, "Tty": False}
-    bed.api.post("/containers/create?name=cc", body).ok()
-    bed.api.post("/containers/cc/start").ok()
+    bed.api.post("/containers/create?name=xx", body).ok()
+    bed.api.post("/containers/xx/start").ok()
     bed.daemon.end(signal.SIGKILL)
     bed.daemon.start()
     connection = bed.api.connect()
     sock = connection.sock
     sock.sendall(
-        b"POST /containers/cc/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+        b"POST /containers/xx/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
         b"Upgrade: tcp\r\n\r\n"
     )
     heard = b""
@@ -218,8 +218,8 @@ def test_second_daemon_is_refused_while_the_first_runs_and_while_it_stops(own_be
     own_data = ("--data-root", str(bed.root / "data2"), "--exec-root", str(bed.root / "run"))
     refused = other(bed, *own_data)
     assert refused.returncode == 1 and "exec root" in refused.stderr and "in use by another" in refused.stderr
-    bed.api.run("cc", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
-    stopping = threading.Thread(target=bed.api.post, args=("/containers/cc/stop?t=8",))
+    bed.api.run("xx", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+    stopping = threading.Thread(target=bed.api.post, args=("/containers/xx/stop?t=8",))
     stopping.start()
     until(lambda: b"signal" in bed.api.get(f"/events?since=1&until={time.time():.0f}").data)
     daemon = bed.daemon._process
@@ -233,7 +233,7 @@ def test_second_daemon_is_refused_while_the_first_runs_and_while_it_stops(own_be
     stopping.join()
     bed.daemon._process = None
     bed.daemon.start()
-    assert bed.api.status("cc") == "running"
+    assert bed.api.status("xx") == "running"
 
 
 def test_stale_socket_and_pidfile_are_no_obstacle(own_bed: Any) -> None:
@@ -260,8 +260,8 @@ def test_live_restore_is_accepted_and_changes_nothing(make_daemon: Any, tmp_path
 
 def test_newer_state_is_refused_and_the_containers_run_on(own_bed: Any) -> None:
     bed = own_bed
-    bed.api.run("cc", "sleep", "100")
-    pid = pid_of(bed, "cc")
+    bed.api.run("xx", "sleep", "100")
+    pid = pid_of(bed, "xx")
     bed.daemon.end()
     with contextlib.closing(sqlite3.connect(bed.root / "data/havre.db")) as db:
         db.execute("pragma user_version=99")
@@ -271,13 +271,13 @@ def test_newer_state_is_refused_and_the_containers_run_on(own_bed: Any) -> None:
     with contextlib.closing(sqlite3.connect(bed.root / "data/havre.db")) as db:
         db.execute("pragma user_version=1")
     bed.daemon.start()
-    assert pid_of(bed, "cc") == pid
+    assert pid_of(bed, "xx") == pid
 
 
 def test_damaged_records_say_what_to_do_and_without_them_the_files_are_kept(own_bed: Any) -> None:
     bed = own_bed
-    bed.api.run("cc", "sh", "-c", "echo precious > /kept; sleep 100")
-    pid = pid_of(bed, "cc")
+    bed.api.run("xx", "sh", "-c", "echo precious > /kept; sleep 100")
+    pid = pid_of(bed, "xx")
     until(lambda: Path(f"/proc/{pid}/root/kept").exists())
     bed.daemon.end()
     db = bed.root / "data/havre.db"
@@ -305,10 +305,10 @@ def test_damaged_records_say_what_to_do_and_without_them_the_files_are_kept(own_
 def test_monitor_killed_takes_its_container_along(own_bed: Any) -> None:
     bed = own_bed
     before = bed.census()
-    bed.api.run("cc", "sleep", "100", AutoRemove=False)
-    pid = pid_of(bed, "cc")
+    bed.api.run("xx", "sleep", "100", AutoRemove=False)
+    pid = pid_of(bed, "xx")
     connection = bed.api.connect()
-    connection.request("POST", "/containers/cc/wait")
+    connection.request("POST", "/containers/xx/wait")
     reply = connection.getresponse()
     fd = os.pidfd_open(pid)
     os.kill(parent_of(pid), signal.SIGKILL)
@@ -316,37 +316,37 @@ def test_monitor_killed_takes_its_container_along(own_bed: Any) -> None:
     import select
 
     assert select.select([fd], [], [], WAIT_S)[0]
-    state = bed.api.inspect("cc")["State"]
+    state = bed.api.inspect("xx")["State"]
     assert (state["Status"], state["ExitCode"]) == ("exited", 255) and "monitor" in state["Error"]
-    bed.api.post("/containers/cc/start").ok()
-    bed.api.post("/containers/cc/pause").ok()
-    pid = pid_of(bed, "cc")
+    bed.api.post("/containers/xx/start").ok()
+    bed.api.post("/containers/xx/pause").ok()
+    pid = pid_of(bed, "xx")
     bed.daemon.end(signal.SIGKILL)
     os.kill(parent_of(pid), signal.SIGKILL)  # and that while it is frozen, with no daemon there
     bed.daemon.start()
-    assert bed.api.status("cc") == "exited"
-    bed.api.delete("/containers/cc").ok()
+    assert bed.api.status("xx") == "exited"
+    bed.api.delete("/containers/xx").ok()
     bed.settle(before)
 
 
 def test_without_its_zygote_a_daemon_says_so_and_a_new_one_is_whole(own_bed: Any) -> None:
     bed = own_bed
-    bed.api.run("cc", "sleep", "100")
+    bed.api.run("xx", "sleep", "100")
     children = Path(f"/proc/{bed.daemon.pid}/task/{bed.daemon.pid}/children").read_text().split()
     (zygote,) = [each for each in children if Path(f"/proc/{each}/comm").read_text() == "havre-zygote\n"]
     os.kill(int(zygote), signal.SIGKILL)
-    bed.api.create("dd", "true").ok()
-    refused = bed.api.post("/containers/dd/start")
+    bed.api.create("yy", "true").ok()
+    refused = bed.api.post("/containers/yy/start")
     assert refused.status == 503 and b"restart havred" in refused.data
-    assert bed.api.exec("cc", "echo", "hi") == (0, b"hi\r\n")
+    assert bed.api.exec("xx", "echo", "hi") == (0, b"hi\r\n")
     bed.again(signal.SIGTERM)
-    bed.api.post("/containers/dd/start").ok()
+    bed.api.post("/containers/yy/start").ok()
 
 
 def test_processes_of_an_earlier_boot_are_never_touched(own_bed: Any) -> None:
     bed = own_bed
-    key = bed.api.run("cc", "sleep", "100")
-    pid = pid_of(bed, "cc")
+    key = bed.api.run("xx", "sleep", "100")
+    pid = pid_of(bed, "xx")
     state = bed.root / "run/containers" / key / "state"
     kept = marshal.loads(state.read_bytes())
     bed.daemon.end(signal.SIGKILL)
@@ -357,7 +357,7 @@ def test_processes_of_an_earlier_boot_are_never_touched(own_bed: Any) -> None:
     started = int(Path(f"/proc/{innocent.pid}/stat").read_text().rpartition(")")[2].split()[19])
     state.write_bytes(marshal.dumps({**kept, "boot": "another", "pid": innocent.pid, "started": started}))
     bed.daemon.start()
-    found = bed.api.inspect("cc")["State"]
+    found = bed.api.inspect("xx")["State"]
     assert (found["Status"], found["ExitCode"], found["Pid"]) == ("exited", 255, 0)
     assert innocent.poll() is None
     innocent.kill()
@@ -367,8 +367,8 @@ def test_processes_of_an_earlier_boot_are_never_touched(own_bed: Any) -> None:
 def test_pid_that_was_given_again_is_not_touched(own_bed: Any) -> None:
     """The monitor and init have gone, and their numbers name other processes of this boot."""
     bed = own_bed
-    key = bed.api.run("cc", "sleep", "100")
-    pid = pid_of(bed, "cc")
+    key = bed.api.run("xx", "sleep", "100")
+    pid = pid_of(bed, "xx")
     state = bed.root / "run/containers" / key / "state"
     kept = marshal.loads(state.read_bytes())
     bed.daemon.end(signal.SIGKILL)
@@ -377,7 +377,7 @@ def test_pid_that_was_given_again_is_not_touched(own_bed: Any) -> None:
     innocent = subprocess.Popen(["sleep", "100"])
     state.write_bytes(marshal.dumps({**kept, "pid": innocent.pid}))
     bed.daemon.start()
-    assert bed.api.status("cc") == "exited"
+    assert bed.api.status("xx") == "exited"
     assert innocent.poll() is None
     innocent.kill()
     innocent.wait()
@@ -385,17 +385,17 @@ def test_pid_that_was_given_again_is_not_touched(own_bed: Any) -> None:
 
 def test_monitor_that_does_not_answer_holds_nobody_up(own_bed: Any) -> None:
     bed = own_bed
-    for name in ("cc", "dd"):
+    for name in ("xx", "yy"):
         bed.api.run(name, "sleep", "100")
-    monitor = parent_of(pid_of(bed, "cc"))
+    monitor = parent_of(pid_of(bed, "xx"))
     os.kill(monitor, signal.SIGSTOP)
     try:
         bed.again()
-        assert bed.api.exec("dd", "echo", "hi") == (0, b"hi\r\n")
+        assert bed.api.exec("yy", "echo", "hi") == (0, b"hi\r\n")
     finally:
         os.kill(monitor, signal.SIGCONT)
-    until(lambda: bed.api.post("/containers/cc/exec", {"Cmd": ["true"]}).status == 201)
-    assert bed.api.exec("cc", "echo", "hi") == (0, b"hi\r\n")
+    until(lambda: bed.api.post("/containers/xx/exec", {"Cmd": ["true"]}).status == 201)
+    assert bed.api.exec("xx", "echo", "hi") == (0, b"hi\r\n")
 
 
 def test_socket_of_a_living_daemon_is_not_taken(own_bed: Any) -> None:

@@ -99,11 +99,11 @@ def test_disk_that_fills_up_between_two_writes_leaves_a_usable_daemon(small: Any
     api.create("made", "true").ok()
     for pages in range(0, 12, 2):
         filler = fill(bed, pages * 4096)
-        api.create("cc", "sleep", "60")
-        if api.status("cc") == "created":
-            refused_clearly(api.post("/containers/cc/start"))
-        api.delete("/containers/cc?force=1")
-        assert api.status("cc") == "gone"
+        api.create("xx", "sleep", "60")
+        if api.status("xx") == "created":
+            refused_clearly(api.post("/containers/xx/start"))
+        api.delete("/containers/xx?force=1")
+        assert api.status("xx") == "gone"
         filler.unlink()
         api.post("/containers/made/start").ok()
         api.post("/containers/made/wait").ok()
@@ -190,7 +190,7 @@ def rss_kib(pid: int) -> int:
 
 def test_event_reader_that_stops_reading_costs_a_bounded_amount(own_bed: Any) -> None:
     bed, api = own_bed, own_bed.api
-    key = api.create("cc", "true").ok().json["Id"]
+    key = api.create("xx", "true").ok().json["Id"]
     stalled = [api.connect() for _ in range(3)]
     for one in stalled:
         one.request("GET", "/events")
@@ -207,13 +207,13 @@ def test_event_reader_that_stops_reading_costs_a_bounded_amount(own_bed: Any) ->
 def test_hundred_stalled_log_readers_cost_a_bounded_amount(own_bed: Any) -> None:
     bed, api = own_bed, own_bed.api
     script = "i=0; while [ $i -lt 100000 ]; do echo $i aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; i=$((i+1)); done; sleep 100"
-    api.run("cc", "sh", "-c", script)
+    api.run("xx", "sh", "-c", script)
     before = rss_kib(bed.daemon.pid)
     stalled = [api.connect() for _ in range(100)]
     for one in stalled:
-        one.request("GET", "/containers/cc/logs?stdout=1&follow=1")
+        one.request("GET", "/containers/xx/logs?stdout=1&follow=1")
     heads = [one.getresponse() for one in stalled]
-    last = api.get("/containers/cc/logs?stdout=1&tail=1").ok().data  # others are served
+    last = api.get("/containers/xx/logs?stdout=1&tail=1").ok().data  # others are served
     assert b"aaaa" in last and all(head.status == 200 for head in heads)
     assert rss_kib(bed.daemon.pid) - before < 200 << 10
     for one in stalled:
@@ -226,8 +226,8 @@ def test_two_hundred_lives_leave_memory_and_descriptors_as_they_were(own_bed: An
 
     def live(count: int) -> None:
         for _ in range(count):
-            api.create("cc", "true").ok()
-            api.delete("/containers/cc").ok()
+            api.create("xx", "true").ok()
+            api.delete("/containers/xx").ok()
 
     live(lives)
     folder = f"/proc/{bed.daemon.pid}/fd"

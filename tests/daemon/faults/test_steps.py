@@ -48,7 +48,7 @@ def nothing(bed: Any) -> None:
 def status(bed: Any) -> str:
     """How it stands, when a removal that goes on in the background is over."""
     end = time.monotonic() + WAIT_S
-    while (found := bed.api.status("cc")) == "removing":
+    while (found := bed.api.status("xx")) == "removing":
         assert time.monotonic() < end
         time.sleep(0.02)
     return found
@@ -64,28 +64,28 @@ def removed(bed: Any) -> str:
 
 
 def created(bed: Any) -> None:
-    bed.api.create("cc", "sleep", "60", **PORT).ok()
+    bed.api.create("xx", "sleep", "60", **PORT).ok()
 
 
 def running(bed: Any) -> None:
     created(bed)
-    bed.api.post("/containers/cc/start").ok()
+    bed.api.post("/containers/xx/start").ok()
 
 
 def once(bed: Any) -> None:
-    bed.api.create("cc", "sleep", "60", AutoRemove=True, **PORT).ok()
-    bed.api.post("/containers/cc/start").ok()
+    bed.api.create("xx", "sleep", "60", AutoRemove=True, **PORT).ok()
+    bed.api.post("/containers/xx/start").ok()
 
 
 def start_exec(bed: Any) -> None:
-    made = bed.api.post("/containers/cc/exec", {"Cmd": ["sleep", "50"]})
+    made = bed.api.post("/containers/xx/exec", {"Cmd": ["sleep", "50"]})
     if made.status == 201:
         bed.api.post(f"/exec/{made.json['Id']}/start", {"Detach": True})
 
 
 def run_to_end(bed: Any) -> None:
-    if bed.api.post("/containers/cc/start").status:
-        bed.api.post("/containers/cc/wait")
+    if bed.api.post("/containers/xx/start").status:
+        bed.api.post("/containers/xx/wait")
 
 
 def names(bed: Any) -> str:
@@ -116,46 +116,46 @@ def pull(bed: Any) -> None:
 
 VERBS = {
     "create": Verb(
-        nothing, lambda bed: bed.api.create("cc", "sleep", "60", **PORT), status, ("gone", "created")
+        nothing, lambda bed: bed.api.create("xx", "sleep", "60", **PORT), status, ("gone", "created")
     ),
-    "start": Verb(created, lambda bed: bed.api.post("/containers/cc/start"), status, ("created", "running")),
+    "start": Verb(created, lambda bed: bed.api.post("/containers/xx/start"), status, ("created", "running")),
     "create in a user namespace": Verb(
         nothing,
-        lambda bed: bed.api.create("cc", "sleep", "60", UsernsMode="auto"),
+        lambda bed: bed.api.create("xx", "sleep", "60", UsernsMode="auto"),
         status,
         ("gone", "created"),
     ),
     "start in a user namespace": Verb(
-        lambda bed: bed.api.create("cc", "sleep", "60", UsernsMode="auto").ok(),
-        lambda bed: bed.api.post("/containers/cc/start"),
+        lambda bed: bed.api.create("xx", "sleep", "60", UsernsMode="auto").ok(),
+        lambda bed: bed.api.post("/containers/xx/start"),
         status,
         ("created", "running"),
     ),
     "run to end": Verb(
-        lambda bed: bed.api.create("cc", "true", **PORT).ok(),
+        lambda bed: bed.api.create("xx", "true", **PORT).ok(),
         run_to_end,
         status,
         ("created", "exited", "running"),
     ),
     "exec": Verb(running, start_exec, status, ("running",)),
-    "stop": Verb(running, lambda bed: bed.api.post("/containers/cc/stop?t=0"), status, ("running", "exited")),
-    "kill": Verb(running, lambda bed: bed.api.post("/containers/cc/kill"), status, ("running", "exited")),
+    "stop": Verb(running, lambda bed: bed.api.post("/containers/xx/stop?t=0"), status, ("running", "exited")),
+    "kill": Verb(running, lambda bed: bed.api.post("/containers/xx/kill"), status, ("running", "exited")),
     "stop --rm": Verb(
-        once, lambda bed: bed.api.post("/containers/cc/stop?t=0"), removed, ("running", "gone")
+        once, lambda bed: bed.api.post("/containers/xx/stop?t=0"), removed, ("running", "gone")
     ),
     "restart": Verb(
-        running, lambda bed: bed.api.post("/containers/cc/restart?t=0"), status, ("running", "exited")
+        running, lambda bed: bed.api.post("/containers/xx/restart?t=0"), status, ("running", "exited")
     ),
-    "pause": Verb(running, lambda bed: bed.api.post("/containers/cc/pause"), status, ("running", "paused")),
-    "rm": Verb(created, lambda bed: bed.api.delete("/containers/cc"), status, ("created", "gone")),
+    "pause": Verb(running, lambda bed: bed.api.post("/containers/xx/pause"), status, ("running", "paused")),
+    "rm": Verb(created, lambda bed: bed.api.delete("/containers/xx"), status, ("created", "gone")),
     "rm -f": Verb(
-        running, lambda bed: bed.api.delete("/containers/cc?force=1"), status, ("running", "exited", "gone")
+        running, lambda bed: bed.api.delete("/containers/xx?force=1"), status, ("running", "exited", "gone")
     ),
     "rename": Verb(
         created,
-        lambda bed: bed.api.post("/containers/cc/rename?name=dd"),
+        lambda bed: bed.api.post("/containers/xx/rename?name=yy"),
         names,
-        ("/cc /witness", "/dd /witness"),
+        ("/witness /xx", "/witness /yy"),
     ),
     "tag": Verb(
         nothing,
@@ -186,7 +186,7 @@ VERBS = {
 
 def clean(bed: Any) -> None:
     """Take away what the verb made, the ordinary way."""
-    for name in ("cc", "dd"):
+    for name in ("xx", "yy"):
         bed.api.delete(f"/containers/{name}?force=1")
     for name in ("other", f"{REGISTRY}/other"):
         if f"{name}:latest" in tags(bed).split():
