@@ -181,6 +181,25 @@ def hand():
     yield make
     for one in opened:
         one.end()
+    for pid in log_processes("Z"):
+        os.waitpid(pid, 0)
+
+
+def log_processes(states):
+    """The logs' processes in one of these states: this process's own children, born as their makers' siblings."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        for pid in map(int, (task / "children").read_text().split()):
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            if "(havre-log)" in stat and stat.rpartition(")")[2].split()[0] in states:
+                found.add(pid)
+    return found
+
+
+@pytest.fixture
+def running_logs():
+    """Ask for the pids of the logs' processes that still run."""
+    return lambda: log_processes("RSDT")
 
 
 @pytest.fixture

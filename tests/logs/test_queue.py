@@ -27,17 +27,6 @@ def numbers(data):
     return [int(text) for text in re.findall(rb"line (\d+)\n", data)]
 
 
-def log_processes():
-    """The logs' processes that run: this test's own children, since they are born as their makers' siblings."""
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        for pid in map(int, (task / "children").read_text().split()):
-            stat = Path(f"/proc/{pid}/stat").read_text()
-            if "(havre-log)" in stat and stat.rpartition(")")[2].split()[0] != "Z":
-                found.add(pid)
-    return found
-
-
 @pytest.mark.parametrize("cut", [1, 13, 14, 1000])
 def test_records_come_back_however_they_are_cut(cut):
     data = b"".join(
@@ -108,7 +97,7 @@ def test_lines_go_on_in_order_when_the_remote_comes_back(hand, serve):
     assert numbers(first.data) + numbers(second.data) == list(range(300))
 
 
-def test_end_does_not_wait_for_a_remote_that_takes_nothing(hand, serve):
+def test_end_does_not_wait_for_a_remote_that_takes_nothing(hand, serve, running_logs):
     """Both leave: the one that held the container, and the log's process after its grace."""
     server = serve()
     server.reading.clear()
@@ -118,17 +107,17 @@ def test_end_does_not_wait_for_a_remote_that_takes_nothing(hand, serve):
     log.lines(0, 1000)
     log.close()
     until = time.monotonic() + 20
-    while log_processes():
+    while running_logs():
         assert time.monotonic() < until
         os.sched_yield()
 
 
-def test_process_that_was_killed_is_started_again(hand, serve, monkeypatch):
+def test_process_that_was_killed_is_started_again(hand, serve, running_logs):
     server = serve()
     log = hand(to(server))
     log.lines(0, 10)
     server.wait(lambda one: one.data.endswith(b"line 9\n"))
-    before = log_processes()
+    before = running_logs()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     until = time.monotonic() + 30
@@ -137,7 +126,7 @@ def test_process_that_was_killed_is_started_again(hand, serve, monkeypatch):
         log.lines(77, 78)
         log.state()
     log.close()
-    assert log_processes() & before == set()
+    assert running_logs() & before == set()
 
 
 @pytest.mark.parametrize(
