@@ -188,11 +188,13 @@ def hand():
 def log_processes(states):
     """The logs' processes in one of these states: this process's own children, born as their makers' siblings."""
     found = set()
-    for task in Path("/proc/self/task").iterdir():
-        for pid in map(int, (task / "children").read_text().split()):
+    for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+        try:
             stat = Path(f"/proc/{pid}/stat").read_text()
-            if "(havre-log)" in stat and stat.rpartition(")")[2].split()[0] in states:
-                found.add(pid)
+        except OSError:  # reaped meanwhile
+            continue
+        if "(havre-log)" in stat and stat.rpartition(")")[2].split()[0] in states:
+            found.add(pid)
     return found
 
 
