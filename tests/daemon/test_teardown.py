@@ -63,3 +63,18 @@ def test_teardown_of_a_data_root_that_is_not_there_makes_none(tmp_path) -> None:
     words = [sys.executable, "-m", "havre.daemon", "--teardown", "--data-root", str(tmp_path / "none")]
     assert subprocess.run(words, env={"PYTHONPATH": str(SRC)}).returncode == 0
     assert not (tmp_path / "none").exists()
+
+
+def test_a_daemon_that_ends_leaves_no_empty_control_group_and_none_of_a_running_container_goes(
+    own_daemon,
+) -> None:
+    own_daemon.docker("run", "-d", "--name", "busy", "busybox", "sleep", "600")
+    made = groups(own_daemon)
+    own_daemon.end()
+    assert made and all(path.is_dir() for path in made)
+    own_daemon.start()
+    own_daemon.docker("rm", "-f", "busy")
+    own_daemon.end()
+    assert not any(path.exists() for path in made)
+    own_daemon.start()
+    assert own_daemon.docker("run", "--rm", "busybox", "echo", "ok").stdout == "ok\n"

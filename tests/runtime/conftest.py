@@ -17,6 +17,7 @@ import pytest
 from havre.runtime import link, zygote
 
 BUSYBOX = "/bin/busybox"
+PATIENCE_S = 240  # a thousand runs take 14 s here, four times that on a busy machine
 SRC = os.path.dirname(os.path.dirname(os.path.dirname(zygote.__file__)))
 ZYGOTE = """
 import socket, sys
@@ -182,7 +183,7 @@ class Harness:
         async def inner():
             runtime = link.Runtime(self.open_zygote())
             try:
-                return await asyncio.wait_for(main(runtime), 60)
+                return await asyncio.wait_for(main(runtime), PATIENCE_S)
             finally:
                 runtime.close()
 

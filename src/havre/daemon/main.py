@@ -1,6 +1,7 @@
 """The daemon's life: lock, build the rooms, restore, listen, serve, stop."""
 
 import asyncio
+import contextlib
 import math
 import os
 import resource
@@ -17,11 +18,13 @@ from havre.daemon.config import Config
 from havre.daemon.reload import reload
 from havre.daemon.subordinate import Accounts
 from havre.daemon.sync import keep_synced
+from havre.daemon.teardown import group_folders
 from havre.engine import logbudget
 from havre.engine.background import report
 from havre.engine.restore import restore
 from havre.engine.rooms import Rooms
 from havre.errors import HavreError, InvalidParameter
+from havre.runtime.cgroup.layout import host_layout
 from havre.store import lock_data_root, lock_directory
 
 RESOLVER_THREADS = 4  # host names of registries
@@ -115,8 +118,16 @@ async def _stop(
     rooms.runtime.close()
     await tasks.in_net_thread(rooms.networks.close)
     keeping.cancel()
+    await tasks.in_disk_thread(_leave_groups, config)
     rooms.records.close()
     _remove_pidfile(config.pidfile)
+
+
+def _leave_groups(config: Config) -> None:
+    """Remove our control groups when nothing is in them; with containers they stay, and the next start of one makes them again."""
+    for folder in group_folders(config.settings.cgroup_parent, config.settings.instance, host_layout()):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def _check_root() -> None:
