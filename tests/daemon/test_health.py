@@ -461,6 +461,10 @@ def test_a_real_dockerd_tells_the_same_story(
     assert code == 0, words
     ours, our_health = story(daemon.socket, test, last, **more)
     theirs, their_health = story(real_docker.url.removeprefix("unix://"), test, last, **more)
+    if (
+        "Timeout" in more
+    ):  # dockerd tells of the end of a probe it kills before or after the verdict, as it comes
+        ours, theirs = ([one for one in each if one[0] != "exec_die"] for each in (ours, theirs))
     assert ours == theirs
     assert our_health.keys() == their_health.keys()
     for name in ("Status", "FailingStreak"):

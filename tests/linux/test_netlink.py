@@ -123,7 +123,11 @@ def test_ipv6_address_is_usable_at_once(in_netns):
         netlink.apply_veth({**PLAN, **both}, box)
         with inside(box):
             shown = subprocess.run(
-                "ip -6 address show eth0; ip -6 route", check=True, shell=True, capture_output=True, text=True
+                "ip -6 address show dev eth0 scope global; ip -6 route",
+                check=True,
+                shell=True,
+                capture_output=True,
+                text=True,
             )
             assert open("/proc/sys/net/ipv6/conf/eth0/accept_ra").read() == "0\n"
         assert "fd00::2/64" in shown.stdout and "default via fd00::1" in shown.stdout

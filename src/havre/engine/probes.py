@@ -26,6 +26,7 @@ from havre.units import go_duration
 
 START_LIMIT_S = 30  # Docker's; a probe's own timeout counts from its execve
 HEAD_BYTES = 4096  # of an HTTP answer, and what is kept of it
+CLOSED = "the connection was closed without an answer"
 
 
 def prepare(rooms: Rooms, container: Container, check: HealthConfig) -> ExecPlan | None:
@@ -108,6 +109,8 @@ async def _connect(monitor: Monitor, check: HealthConfig) -> tuple[int, str]:
                 sock.close()
     except TimeoutError:
         return _too_long(timeout_s)
+    except ConnectionResetError:
+        return 1, CLOSED
     except (OSError, EOFError) as error:
         return 1, str(error) or "the connection was closed"
 
@@ -148,7 +151,7 @@ async def _ask(sock: socket.socket, target: Target) -> tuple[int, str]:
     code = words[1] if len(words) > 1 else ""
     if line.startswith("HTTP/1.") and code.isascii() and code.isdigit():
         return (0 if 200 <= int(code) < 400 else 1), line
-    return 1, f"the answer is not HTTP: {line}" if line else "the connection was closed without an answer"
+    return 1, f"the answer is not HTTP: {line}" if line else CLOSED
 
 
 async def _exchange(sock: socket.socket, request: bytes) -> bytes:

@@ -90,10 +90,17 @@ def _move(source: int, target: int) -> bool:
     return bool(data)
 
 
+def own_size() -> tuple[int, int] | None:
+    """(rows, columns) of our terminal, None without one."""
+    if not os.isatty(0):
+        return None
+    rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8))
+    return rows, columns
+
+
 def _copy_size(master: int) -> None:
-    if os.isatty(0):
-        rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8))
-        resize(master, rows, columns)
+    if size := own_size():
+        resize(master, *size)
 
 
 class SignalForwarder:

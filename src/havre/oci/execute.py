@@ -69,6 +69,8 @@ def _process(container: Container, options: flags.Options, command: list[str]) -
     process = dict(container.config["process"])
     process.update(args=command, terminal=bool(options.get("tty")), env=list(process.get("env") or []))
     process.pop("consoleSize", None)
+    if process["terminal"] and (size := console.own_size()):
+        process["consoleSize"] = {"height": size[0], "width": size[1]}  # before the process can ask for it
     process["env"] += flags.several(options, "env")
     if cwd := flags.text(options, "cwd"):
         process["cwd"] = cwd

@@ -388,12 +388,12 @@ def _reap_for_child(args: list[str], area: tuple[int, int, int]) -> None:
     """
     signals = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    sys.set_name(b"docker-init")  # before the fork: the child must never see its parent under another name
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         return
     os.closerange(3, 65536)
-    sys.set_name(b"docker-init")
     sys.set_title(area, [b"/sbin/docker-init", b"--", *(os.fsencode(arg) for arg in args)])
     while True:
         number = signal.sigwait(signal.valid_signals())
