@@ -214,3 +214,20 @@ def test_screen_of_named_containers_ends_with_them(daemon, havre_terminal) -> No
     daemon.docker("rm", "-f", made)
     screen.until("\033[?25h")
     assert screen.code() == 0
+
+
+def test_own_detach_keys_leave_the_usual_ones_to_the_program(terminal, engine) -> None:
+    """Client and daemon both watch: the daemon's default must not detach who asked for other keys."""
+    shell = terminal("run", "-it", "--name", "keys", "--detach-keys", "ctrl-x", "busybox", "sh")
+    try:
+        shell.until("# ")
+        again = terminal("exec", "-it", "--detach-keys", "ctrl-x", "keys", "sh")
+        again.until("# ")
+        for one in (shell, again):
+            one.type("\x10\x11\x15echo $((40+2))\n")
+            one.until("42")
+            one.type("\x18")
+            one.code()
+        assert "true" in terminal("inspect", "-f", "{{.State.Running}}", "keys").until("true")
+    finally:
+        engine[2]("rm", "-f", "keys")

@@ -3,7 +3,7 @@
 import sys
 
 from havre.cli import options, terminal
-from havre.cli.run import _kill, _resize, context_keys
+from havre.cli.run import _kill, _resize, typed_keys
 from havre.client.http import query, quote
 from havre.errors import InvalidParameter
 
@@ -18,7 +18,8 @@ def attach(context: "Context", words: list[str]) -> int:
     """Attach to a running container; returns its exit code, 1 when detached."""
     given, args = options.parse(words, ATTACH_FLAGS)
     options.need(args, 1, "attach", 1)
-    keys = terminal.parse_keys(given["detach_keys"] or context_keys(context))
+    typed = typed_keys(context, given["detach_keys"])
+    keys = terminal.parse_keys(typed or terminal.DETACH_KEYS)
     client, name = context.client, quote(args[0])
     found = client.get(f"/containers/{name}/json")
     if not found["State"]["Running"]:
@@ -31,7 +32,7 @@ def attach(context: "Context", words: list[str]) -> int:
         )
     tty, stdin = found["Config"]["Tty"], found["Config"]["OpenStdin"] and not given["no_stdin"]
     waiting = client.request("POST", f"/containers/{name}/wait")
-    flags = {"stream": True, "stdin": stdin, "stdout": True, "stderr": True}
+    flags = {"stream": True, "stdin": stdin, "stdout": True, "stderr": True, "detachKeys": typed}
     stream = client.hijack(f"/containers/{name}/attach" + query(flags))
     if (given["sig_proxy"] or "true").lower() not in ("false", "0"):
         terminal.proxy_signals(lambda signal: _kill(client, args[0], signal))

@@ -62,7 +62,7 @@ def start(context: "Context", words: list[str]) -> int:
     options.need(args, 1, "start")
     if given["attach"] or given["interactive"]:
         options.need(args, 1, "start -a", 1)
-        return _start_attached(context, args[0], given["interactive"])
+        return _start_attached(context, args[0], given["interactive"], given["detach_keys"])
     failed: list[str] = []
     code = each(args, _post(context, "start"), failed)
     if failed:
@@ -70,18 +70,19 @@ def start(context: "Context", words: list[str]) -> int:
     return code
 
 
-def _start_attached(context: "Context", name: str, interactive: bool) -> int:
+def _start_attached(context: "Context", name: str, interactive: bool, asked_keys: "str | None") -> int:
     from havre.cli import run, terminal
 
+    typed = run.typed_keys(context, asked_keys)
+    keys = terminal.parse_keys(typed or terminal.DETACH_KEYS)
     client = context.client
     found = client.get(f"/containers/{quote(name)}/json")
     tty = found["Config"]["Tty"]
     stdin = interactive and found["Config"]["OpenStdin"]
-    flags = {"stream": True, "stdin": stdin, "stdout": True, "stderr": True}
+    flags = {"stream": True, "stdin": stdin, "stdout": True, "stderr": True, "detachKeys": typed}
     stream = client.hijack(f"/containers/{quote(name)}/attach" + query(flags))
     waiting = client.request("POST", f"/containers/{quote(name)}/wait?condition=next-exit")
     client.request("POST", f"/containers/{quote(name)}/start").read()
-    keys = terminal.parse_keys(run.context_keys(context))
     return run._follow(client, name, stream, waiting, tty=tty, stdin=stdin, keys=keys)
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 
 from havre.cli import options, terminal
-from havre.cli.run import context_keys, start_code
+from havre.cli.run import start_code, typed_keys
 from havre.cli.runflags import environment
 from havre.client.http import query, quote
 from havre.errors import HavreError
@@ -35,9 +35,10 @@ def execute(context: "Context", words: list[str]) -> int:
     options.need(args, 2, "exec")
     if given["tty"] and given["interactive"] and not given["detach"] and not os.isatty(0):
         raise terminal.NoTerminal
-    keys = terminal.parse_keys(given["detach_keys"] or context_keys(context))
+    typed = typed_keys(context, given["detach_keys"])
+    keys = terminal.parse_keys(typed or terminal.DETACH_KEYS)
     client = context.client
-    body = _body(given, args[1:])
+    body = {**_body(given, args[1:]), "DetachKeys": typed}
     made = client.request("POST", f"/containers/{quote(args[0])}/exec", body).json()
     return _start(client, made["Id"], given, keys)
 

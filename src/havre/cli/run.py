@@ -82,7 +82,8 @@ def run(context: "Context", words: list[str]) -> int:
         raise InvalidParameter("conflicting options: cannot specify both --attach and --detach")
     if tty and given["interactive"] and not detach and not os.isatty(0):
         raise terminal.NoTerminal
-    keys = terminal.parse_keys(given["detach_keys"] or context_keys(context))
+    keys = typed_keys(context, given["detach_keys"])
+    terminal.parse_keys(keys or terminal.DETACH_KEYS)
     body = request(given, args, attach_all=not detach)
     if tty and not detach:
         body["HostConfig"]["ConsoleSize"] = list(terminal.window_size())
@@ -95,15 +96,20 @@ def run(context: "Context", words: list[str]) -> int:
     return _run_attached(client, container, given, keys)
 
 
-def context_keys(context: "Context") -> str:
-    """The detach keys of config.json."""
-    return str(context.config.get("detachKeys") or terminal.DETACH_KEYS)
+def typed_keys(context: "Context", asked: "str | None") -> str:
+    """The detach keys of --detach-keys or config.json, "" for the default. The daemon is told: it watches for them as well."""
+    return asked or str(context.config.get("detachKeys") or "")
 
 
-def _run_attached(client: "Client", container: str, given: "dict[str, Any]", keys: bytes) -> int:
+def _run_attached(client: "Client", container: str, given: "dict[str, Any]", typed: str) -> int:
+    keys = terminal.parse_keys(typed or terminal.DETACH_KEYS)
     stdin = given["interactive"]
     wanted = set(attached(given)) or {"stdout", "stderr", *(["stdin"] if stdin else [])}
-    flags = {"stream": True, **{name: name in wanted for name in ("stdin", "stdout", "stderr")}}
+    flags = {
+        "stream": True,
+        **{name: name in wanted for name in ("stdin", "stdout", "stderr")},
+        "detachKeys": typed,
+    }
     stream = client.hijack(f"/containers/{container}/attach" + query(flags))
     condition = "removed" if given["rm"] else "next-exit"
     waiting = client.request("POST", f"/containers/{container}/wait?condition={condition}")
