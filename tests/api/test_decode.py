@@ -72,11 +72,14 @@ def test_unknown_keys_are_ignored_and_the_last_of_two_wins() -> None:
     assert found.image == "c"
 
 
+def test_null_is_an_empty_body_as_for_go() -> None:
+    assert decode.decode(b"null", ContainerCreate) == ContainerCreate()
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"[]",
-        b"null",
         b'"x"',
         b"{",
         b'{"Image":"a"} trailing',

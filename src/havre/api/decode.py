@@ -36,6 +36,8 @@ def decode(data: bytes, kind: type[T]) -> T:
     """Return `data` as `kind`. Keys in another case and nulls where none belong cost a second pass. Raises InvalidParameter."""
     try:
         plain = msgspec.json.decode(data)
+        if plain is None:  # Go's nil: docker 20.10 commits with it
+            return kind()
         if not isinstance(plain, dict):
             raise InvalidParameter("invalid request body: a JSON object is needed")
         return msgspec.convert(_fold(plain, kind), kind)
