@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,20 @@ def test_events_tell_of_volumes(own_daemon) -> None:
         told = [events.stdout.readline().strip() for _ in range(4)]
         events.kill()
     assert told == ["create data", "mount data", "unmount data", "destroy data"]
+
+
+def test_a_volume_is_never_taken_from_a_container_that_is_being_made(own_daemon) -> None:
+    daemon = own_daemon
+    for number in range(10):
+        with ThreadPoolExecutor(4) as pool:
+            making = [
+                pool.submit(daemon.docker, "create", "--name", f"n{number}-{one}", "-v", "data:/d", "busybox")
+                for one in range(2)
+            ]
+            taking = [pool.submit(daemon.docker, "volume", "rm", "data") for _ in range(2)]
+        made = [one.result().returncode == 0 for one in making]
+        assert all(one.result().returncode in (0, 1) for one in taking)
+        assert (daemon.docker("volume", "ls", "-q").stdout == "data\n") == any(made)
+        for one in range(2):
+            daemon.docker("rm", f"n{number}-{one}")
+        daemon.docker("volume", "rm", "-f", "data")

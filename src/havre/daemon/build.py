@@ -8,6 +8,7 @@ from pathlib import Path
 
 from havre.daemon.config import Config
 from havre.daemon.host import ask_host, reserved_bridges
+from havre.engine.claims import Claims
 from havre.engine.containers import Containers
 from havre.engine.events import Events
 from havre.engine.execs import Execs
@@ -55,6 +56,7 @@ async def build_rooms(config: Config, zygote: socket.socket) -> Rooms:
         images=images,
         networks=networks,
         volumes=volumes,
+        claims=Claims(),
         runtime=Runtime(zygote),
         registry=Client(insecure_registries=settings.insecure_registries, mirrors=settings.registry_mirrors),
         containers=containers,

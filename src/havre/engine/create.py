@@ -66,7 +66,7 @@ async def create(rooms: Rooms, body: ContainerCreate, *, name: str = "", platfor
     record = _record(rooms, body, config, host, image, wanted)
     _check_ports(record)
     plan.log_plan(record, rooms.settings)  # refuses what the driver cannot follow
-    with _id_maps(rooms, record):
+    with _id_maps(rooms, record), rooms.claims.hold(volumes.names_of(record.mounts)):
         made = await in_disk_thread(_prepare, rooms, record)
         try:
             if any(point.type == "volume" for point in record.mounts):

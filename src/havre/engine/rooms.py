@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from havre.engine.claims import Claims
 from havre.engine.containers import Containers
 from havre.engine.events import Events
 from havre.engine.execs import Execs
@@ -51,6 +52,7 @@ class Rooms:
     images: Images
     networks: Networks
     volumes: Volumes
+    claims: Claims
     runtime: Runtime
     registry: Client
     containers: Containers

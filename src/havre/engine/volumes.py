@@ -41,9 +41,8 @@ async def create(rooms: Rooms, body: VolumeCreate) -> dict[str, Any]:
     name = body.name or ids.new_id()
     if not body.name:
         labels.setdefault(ANONYMOUS, "")
-    known = {one.name for one in await in_disk_thread(rooms.volumes.list)}
-    volume = await in_disk_thread(rooms.volumes.create, name, body.driver_opts, labels)
-    if name not in known:
+    volume, new = await in_disk_thread(rooms.volumes.create, name, body.driver_opts, labels)
+    if new:
         rooms.events.publish("volume", "create", name, {"driver": DRIVER})
     return describe(volume)
 
@@ -105,12 +104,13 @@ async def remove(rooms: Rooms, name: str, *, force: bool) -> None:
     holders = [one.id for one in rooms.containers if name in names_of(one.record.mounts)]
     if holders:
         raise Conflict(f"remove {name}: volume is in use - [{', '.join(holders)}]")
-    try:
-        await in_disk_thread(rooms.volumes.remove, name)
-    except NotFound:
-        if force:
-            return
-        raise
+    with rooms.claims.removing(name):
+        try:
+            await in_disk_thread(rooms.volumes.remove, name)
+        except NotFound:
+            if force:
+                return
+            raise
     rooms.events.publish("volume", "destroy", name, {"driver": DRIVER})
 
 
@@ -154,7 +154,6 @@ async def usage(rooms: Rooms) -> list[dict[str, Any]]:
 def claim(rooms: Rooms, record: ContainerRecord) -> list[str]:
     """Make the volumes a container needs; return the names of those that are new. Blocking. Undo with `give_back`."""
     made: list[str] = []
-    known = {one.name for one in rooms.volumes.list()}
     try:
         for point in record.mounts:
             if point.type != "volume":
@@ -164,9 +163,9 @@ def claim(rooms: Rooms, record: ContainerRecord) -> list[str]:
             if not point.name:
                 point.name = ids.new_id()
                 labels[ANONYMOUS] = ""
-            volume = rooms.volumes.create(point.name, point.driver_opts, labels)
+            volume, new = rooms.volumes.create(point.name, point.driver_opts, labels)
             point.source = volume.path
-            if point.name not in known:
+            if new:
                 made.append(point.name)
     except BaseException:
         give_back(rooms, made)

@@ -52,12 +52,18 @@ class Volumes:
 
     def create(
         self, name: str, options: dict[str, str] | None = None, labels: dict[str, str] | None = None
-    ) -> Volume:
-        """Return a volume, made when it is not there. Raises InvalidParameter, Conflict when it is there with other options."""
+    ) -> tuple[Volume, bool]:
+        """Return a volume and whether it is new. Raises InvalidParameter, Conflict when it is there with other options."""
         check_name(name)
         wanted = _check_options(options or {})
         with self._lock:
             stored = self._stored(name)
+            if (
+                stored is not None and stored.removing
+            ):  # a removal that failed, or was cut short, is finished first
+                self._drop(name)
+                stored = None
+            new = stored is None
             if stored is None:
                 stored = Stored(clock.now_nanos(), labels or {}, wanted)
                 self._records.put(KIND, name, msgspec.json.encode(stored))
@@ -67,7 +73,7 @@ class Volumes:
                     hint=f"havre volume inspect {name}",
                 )
             self._make(name)
-            return self._volume(name, stored)
+            return self._volume(name, stored), new
 
     def _make(self, name: str) -> None:
         """The directory of a record; after a crash it may be missing."""
