@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from havre.engine.container import Container
 from havre.engine.endpoints import live
+from havre.engine.labels import has
 from havre.engine.ports import parse_port, port_list
 from havre.engine.rooms import Rooms
 from havre.errors import InvalidParameter, NotFound
@@ -65,7 +66,7 @@ def predicate(rooms: Rooms, filters: Filters) -> Callable[[Container], bool]:
 
 def _test(rooms: Rooms, key: str, values: Sequence[str]) -> Callable[[Container], bool]:
     if key == "label":
-        return lambda container: all(_label(container, value) for value in values)
+        return lambda container: all(has(container.record.config.labels or {}, value) for value in values)
     if key in ("before", "since"):
         limits = [rooms.containers.find(value).record.created_nanos for value in values]
         if key == "before":
@@ -83,12 +84,6 @@ def _image_id(rooms: Rooms, reference: str) -> str:
         return rooms.images.resolve(reference).id
     except NotFound:
         return ""
-
-
-def _label(container: Container, value: str) -> bool:
-    name, equals, wanted = value.partition("=")
-    labels = container.record.config.labels or {}
-    return name in labels and (not equals or labels[name] == wanted)
 
 
 def _name(container: Container, value: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
+from havre.engine.labels import has
 from havre.engine.rooms import Rooms
 from havre.errors import HavreError, InvalidParameter
 from havre.image import pull as pulling
@@ -177,10 +178,8 @@ def _check_filters(filters: Mapping[str, Sequence[str]]) -> None:
 
 def _passes(rooms: Rooms, image: Image, filters: Mapping[str, Sequence[str]]) -> bool:
     labels = (image.config.get("config") or {}).get("Labels") or {}
-    for value in filters.get("label", ()):
-        name, equals, wanted = value.partition("=")
-        if name not in labels or (equals and labels[name] != wanted):
-            return False
+    if not all(has(labels, value) for value in filters.get("label", ())):
+        return False
     if dangling := filters.get("dangling"):
         wants = dangling[0].lower() in ("1", "true")
         if wants == bool(image.repo_tags):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from havre.clock import rfc3339
+from havre.engine import labels
 from havre.engine.rooms import Rooms
 from havre.errors import HavreError, InvalidParameter, NotImplementedHere
 from havre.network.create import NetworkRequest
@@ -30,15 +31,10 @@ def _passes(rooms: Rooms, network: Network, filters: Mapping[str, Sequence[str]]
         "name": lambda value: value in network.name,
         "scope": lambda value: value == "local",
         "type": lambda value: (value == "builtin") == (network.name in _BUILTIN),
-        "label": lambda value: _label(network, value),
+        "label": lambda value: labels.has(network.labels, value),
         "dangling": lambda value: (value.lower() in ("1", "true")) == _dangling(rooms, network),
     }
     return all(any(tests[key](value) for value in values) for key, values in filters.items() if values)
-
-
-def _label(network: Network, value: str) -> bool:
-    name, equals, wanted = value.partition("=")
-    return name in network.labels and (not equals or network.labels[name] == wanted)
 
 
 def _dangling(rooms: Rooms, network: Network) -> bool:
@@ -145,7 +141,7 @@ async def prune(rooms: Rooms, filters: Mapping[str, Sequence[str]]) -> dict[str,
     removed = []
     for network in rooms.networks.list():
         used = network.name in _BUILTIN or network.name in wanted or network.id in wanted
-        if used or not all(_label(network, value) for value in filters.get("label", ())):
+        if used or not all(labels.has(network.labels, value) for value in filters.get("label", ())):
             continue
         try:
             await remove(rooms, network.id)
